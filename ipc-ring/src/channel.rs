@@ -1,0 +1,300 @@
+//! What users hold: a ring, its messages, waiting, and word of how the other side is.
+
+mod endpoint;
+mod in_place;
+mod iter;
+mod receiver;
+mod sender;
+
+pub use in_place::{Reservation, Written};
+pub use iter::{Drain, Iter, TryIter};
+pub use receiver::Receiver;
+pub use sender::Sender;
+
+use crate::error::{OpenError, RemoveError, Role};
+use crate::message::ShmMessage;
+use crate::segment::attach::{self, Request};
+use crate::segment::mapped::Segment;
+use crate::segment::posix::Object;
+use crate::wait::Wait;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+mod sealed {
+    pub trait Kind {
+        /// As the header says it.
+        const ID: u32;
+        /// How many take part at most.
+        const PARTICIPANTS: u32;
+    }
+}
+
+/// The kinds of ring: how many may send and receive, and in which order.
+pub trait Kind: sealed::Kind {}
+
+/// One sender, one receiver. Lock-free: nobody waits for a process that is stopped, but for its messages or for
+/// its room.
+#[derive(Debug)]
+pub enum Spsc {}
+
+impl sealed::Kind for Spsc {
+    const ID: u32 = 1;
+    const PARTICIPANTS: u32 = 2;
+}
+
+impl Kind for Spsc {}
+
+/// Names a ring for one sender and one receiver.
+///
+/// Both sides say this, with the same `T` and name; the one that also states a [`capacity`](Builder::capacity)
+/// creates the ring if need be.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc-spsc-{}", std::process::id());
+/// # let name = name.as_str();
+/// let mut tx = ipc_ring::spsc::<u64>(name).capacity(64).sender()?;
+/// let mut rx = ipc_ring::spsc::<u64>(name).receiver()?; // in another process, usually
+/// tx.send(7)?;
+/// assert_eq!(rx.recv()?, 7);
+/// # drop((tx, rx));
+/// # ipc_ring::remove(name)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn spsc<T: ShmMessage>(name: &str) -> Builder<T, Spsc> {
+    Builder::new(name)
+}
+
+/// Removes a ring that nobody uses, with the messages in it.
+///
+/// # Errors
+///
+/// [`RemoveError::InUse`] while a participant lives or somebody joins; [`RemoveError::NotFound`] if there is
+/// none of this name. What is not a ring is left alone.
+pub fn remove(name: &str) -> Result<(), RemoveError> {
+    remove_object(None, name)
+}
+
+/// Like [`remove`], for a ring in a [`namespace`](Builder::namespace).
+///
+/// # Errors
+///
+/// As for [`remove`].
+pub fn remove_in(namespace: &str, name: &str) -> Result<(), RemoveError> {
+    remove_object(Some(namespace), name)
+}
+
+fn remove_object(namespace: Option<&str>, name: &str) -> Result<(), RemoveError> {
+    let object = Object::new(namespace, name)
+        .map_err(|(name, rule)| RemoveError::InvalidName { name, rule })?;
+    attach::remove(&object)
+}
+
+/// How the other side is, as [`Sender::peer`] and [`Receiver::peer`] tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Peer {
+    /// Nobody has taken that role yet.
+    Never,
+    /// Its process lives.
+    Alive {
+        /// Its pid, in its own pid namespace.
+        pid: u32,
+        /// The file name of its program.
+        program: String,
+    },
+    /// The last one has left.
+    Left,
+    /// The last one ended without leaving.
+    Died {
+        /// Its pid, in its own pid namespace.
+        pid: u32,
+        /// The file name of its program.
+        program: String,
+    },
+}
+
+/// Opens or creates a ring.
+///
+/// With a stated [`capacity`](Self::capacity) the ring is created unless it exists. Without, it is opened, once it
+/// exists. Whatever is stated must be as the existing ring has it; whatever is not stated is adopted from it.
+#[must_use = "a builder does nothing until `sender` or `receiver`"]
+pub struct Builder<T, K = Spsc> {
+    name: String,
+    namespace: Option<String>,
+    capacity: Option<usize>,
+    wait: Option<Wait>,
+    create_new: bool,
+    remove_when_idle: bool,
+    replace_idle: bool,
+    keep_open: bool,
+    group_access: bool,
+    prefault: bool,
+    lock_memory: bool,
+    open_timeout: Option<Duration>,
+    origin: u64,
+    kind: PhantomData<fn(T) -> (T, K)>,
+}
+
+impl<T, K> fmt::Debug for Builder<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("namespace", &self.namespace)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: ShmMessage, K: Kind> Builder<T, K> {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: None,
+            capacity: None,
+            wait: None,
+            create_new: false,
+            remove_when_idle: false,
+            replace_idle: false,
+            keep_open: false,
+            group_access: false,
+            prefault: false,
+            lock_memory: false,
+            open_timeout: None,
+            origin: 0,
+            kind: PhantomData,
+        }
+    }
+
+    /// How many messages the ring holds, rounded up to a power of two. Stating it allows to create the ring; an
+    /// idle and empty ring of this name with another layout is then replaced.
+    pub fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = Some(messages);
+        self
+    }
+
+    /// Insists on creating the ring: it is an error if one of this name exists.
+    pub fn create_new(mut self) -> Self {
+        self.create_new = true;
+        self
+    }
+
+    /// How long to wait for the ring to exist, if no capacity is stated. For ever, unless said; zero does not
+    /// wait.
+    pub fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.open_timeout = Some(timeout);
+        self
+    }
+
+    /// Puts the ring's name into a namespace: equal names in different ones don't meet.
+    pub fn namespace(mut self, prefix: &str) -> Self {
+        self.namespace = Some(prefix.to_owned());
+        self
+    }
+
+    /// How both sides wait. [`Wait::Futex`] unless said.
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// Removes the ring, and messages that are still in it, when its last participant leaves. (Not when it dies:
+    /// then the next ones go on with the ring, and remove it in turn.)
+    pub fn remove_when_idle(mut self) -> Self {
+        self.remove_when_idle = true;
+        self
+    }
+
+    /// If another ring, or a damaged one, has this name and nobody uses it, replaces it even if that loses
+    /// messages. For a side that states a [`capacity`](Self::capacity).
+    pub fn replace_idle(mut self) -> Self {
+        self.replace_idle = true;
+        self
+    }
+
+    /// Waits through endings: this side then does not hear that the other one left or died, and goes on with the
+    /// next one to come.
+    pub fn keep_open(mut self) -> Self {
+        self.keep_open = true;
+        self
+    }
+
+    /// Lets the creator's group use the ring (mode 0660 instead of 0600), and accepts a ring that another user has
+    /// created. Without it, a ring must belong to this user or to root: whoever owns it can read, forge and truncate.
+    pub fn group_access(mut self) -> Self {
+        self.group_access = true;
+        self
+    }
+
+    /// Maps all of the ring now, so that no message takes a page fault.
+    pub fn prefault(mut self) -> Self {
+        self.prefault = true;
+        self
+    }
+
+    /// Keeps the ring in memory (`mlock`); needs `RLIMIT_MEMLOCK`.
+    pub fn lock_memory(mut self) -> Self {
+        self.lock_memory = true;
+        self
+    }
+
+    /// Where a new ring starts to count, for tests near the wrap.
+    #[doc(hidden)]
+    pub fn start_position(mut self, position: u64) -> Self {
+        self.origin = position;
+        self
+    }
+
+    fn attach(&self, role: Role) -> Result<Segment, OpenError> {
+        let object = Object::new(self.namespace.as_deref(), &self.name)
+            .map_err(|(name, rule)| OpenError::InvalidName { name, rule })?;
+        if self.create_new && self.capacity.is_none() {
+            return Err(OpenError::InvalidCapacity {
+                capacity: 0,
+                message_size: size_of::<T>(),
+            });
+        }
+        attach::attach(&Request {
+            object,
+            kind: K::ID,
+            participants: K::PARTICIPANTS,
+            role,
+            index: endpoint::index_of(role),
+            schema: const { &T::SCHEMA },
+            capacity: self.capacity,
+            wait: self.wait,
+            create_new: self.create_new,
+            remove_when_idle: self.remove_when_idle,
+            replace_idle: self.replace_idle,
+            open_timeout: self.open_timeout,
+            group_access: self.group_access,
+            prefault: self.prefault,
+            lock_memory: self.lock_memory,
+            origin: self.origin,
+        })
+    }
+}
+
+impl<T: ShmMessage> Builder<T, Spsc> {
+    /// Takes the sender's role. A predecessor's messages stay, and this sender goes on behind them.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living sender, if there is one.
+    pub fn sender(self) -> Result<Sender<T, Spsc>, OpenError> {
+        let segment = self.attach(Role::Sender)?;
+        Ok(Sender::join(segment, self.keep_open))
+    }
+
+    /// Takes the receiver's role, and goes on where a predecessor ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living receiver, if there is one.
+    pub fn receiver(self) -> Result<Receiver<T, Spsc>, OpenError> {
+        let segment = self.attach(Role::Receiver)?;
+        Ok(Receiver::join(segment, self.keep_open))
+    }
+}

@@ -1,0 +1,553 @@
+//! The receiving side.
+#![allow(unsafe_code, reason = "messages are read from slots")]
+
+use super::endpoint::{Endpoint, Stop};
+use super::iter::{Drain, Iter, TryIter};
+use super::{Kind, Peer, Spsc};
+use crate::error::{RecvError, RecvTimeoutError, Role, TryRecvError};
+use crate::message::{Invalid, ShmMessage};
+use crate::participant::end_unless;
+use crate::ring::spsc::Consumer;
+use crate::ring::{Ring, TypedSlots};
+use crate::segment::mapped::Segment;
+use crate::sys::fork::Token;
+use crate::wait::Waker;
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{Ordering, compiler_fence};
+use std::time::{Duration, Instant};
+
+/// Receives messages from a ring. Dropping it is leaving: the sender is told `Closed`.
+///
+/// *Receiving* copies the message out, gives its slot back, and returns it: a message arrives at most once, and a
+/// receiver that is killed within the call leaves it to its successor. *Peeking* gives the slot back by
+/// [`consume`](Self::consume), after the message was dealt with: it arrives at least once.
+///
+/// A receiver belongs to one thread at a time:
+///
+/// ```compile_fail
+/// fn share<T: Sync>() {}
+/// share::<ipc_ring::Receiver<u64>>();
+/// ```
+pub struct Receiver<T, K: Kind = Spsc> {
+    consumer: Consumer<TypedSlots<T>>,
+    waker: Waker,
+    token: Token,
+    corrupt: u64,
+    endpoint: Endpoint,
+    kind: PhantomData<(K, Cell<()>)>,
+}
+
+impl<T: ShmMessage> Receiver<T, Spsc> {
+    pub(super) fn join(segment: Segment, keep_open: bool) -> Self {
+        let places = segment.places();
+        // SAFETY: the header was checked against `T`, and the slots initialised with its stride.
+        let slots = unsafe { TypedSlots::new(places.slots()) };
+        let (senders, receivers) = (places.senders(), places.receivers());
+        // SAFETY: words and slots were initialised before the segment was published; it lives in the endpoint,
+        // which is dropped with the consumer.
+        let ring = unsafe { Ring::new(senders, receivers, slots, places.header.capacity) };
+        let token = segment.token();
+        let mut endpoint = Endpoint::new(segment, Role::Receiver, keep_open);
+        let waker = endpoint.waker();
+        let consumer = Consumer::take_over(ring);
+        // A sender that ended before we came is ours to hear of only if it left messages.
+        endpoint.join(Role::Receiver, || consumer.slot().is_none());
+        Self {
+            consumer,
+            waker,
+            token,
+            corrupt: 0,
+            endpoint,
+            kind: PhantomData,
+        }
+    }
+
+    /// Receives a message if there is one now. Makes no system call unless the sender sleeps; so it hears that the
+    /// sender left, and not that it died: [`recv`](Self::recv), [`recv_timeout`](Self::recv_timeout) and
+    /// [`peer`](Self::peer) ask the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`]; [`TryRecvError::Closed`] and [`TryRecvError::SenderDied`] once the ring is
+    /// drained; [`TryRecvError::Corrupt`] for a message that is not a value of `T`, which is dropped.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let index = self.try_slot()?;
+        self.take(index).map_err(TryRecvError::Corrupt)
+    }
+
+    /// Receives a message, waiting for one. Before the first sender comes, it waits for that.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] and [`RecvError::SenderDied`] once the ring is drained; a later sender continues it.
+    /// [`RecvError::Corrupt`] for a message that is not a value of `T`, which is dropped.
+    #[inline]
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        let index = match self.try_slot() {
+            Ok(index) => index,
+            Err(error) => self
+                .wait_for_slot(error, None)
+                .map_err(RecvError::from_untimed)?,
+        };
+        self.take(index).map_err(RecvError::Corrupt)
+    }
+
+    /// Receives a message, waiting for one no longer than `timeout` (CLOCK_MONOTONIC).
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv`](Self::recv), and [`RecvTimeoutError::Timeout`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let index = match self.try_slot() {
+            Ok(index) => index,
+            Err(error) => self.wait_for_slot(error, Instant::now().checked_add(timeout))?,
+        };
+        self.take(index).map_err(RecvTimeoutError::Corrupt)
+    }
+
+    /// Receives the newest message that is there now, and drops the older ones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn recv_latest(&mut self) -> Result<T, TryRecvError> {
+        self.try_slot()?;
+        // Published stamps do not go away, unless a peer breaks the rules.
+        let older = self
+            .consumer
+            .len()
+            .checked_sub(1)
+            .ok_or(TryRecvError::Empty)?;
+        let index = self.consumer.slot_ahead(older).ok_or(TryRecvError::Empty)?;
+        self.take_after(older, index).map_err(TryRecvError::Corrupt)
+    }
+
+    /// Receives as many messages as there are now, at most `out.len()`, into the beginning of `out`, and answers how
+    /// many. They are one unit: their slots are given back together.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv), if there is no first one. A corrupt message ends the batch before it.
+    pub fn try_recv_slice(&mut self, out: &mut [T]) -> Result<usize, TryRecvError> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let mut count = 0;
+        let mut next = self.try_slot()?;
+        loop {
+            match self.copy(next) {
+                Ok(message) => out[count] = message,
+                Err(invalid) if count == 0 => {
+                    self.drop_corrupt();
+                    return Err(TryRecvError::Corrupt(invalid));
+                }
+                Err(_) => break,
+            }
+            count += 1;
+            if count == out.len() || count as u64 == self.consumer.ring().capacity() {
+                break;
+            }
+            match self.consumer.slot_ahead(count as u64) {
+                Some(index) => next = index,
+                None => break,
+            }
+        }
+        self.release(count as u64);
+        Ok(count)
+    }
+
+    /// The messages that are there now, as one unit: their slots are given back together, when the iterator is
+    /// dropped. Those that it was not asked for stay. A receiver that is killed before the drop, or forgets the
+    /// iterator, leaves all of them to be received again: at least once, as with [`consume`](Self::consume).
+    ///
+    /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
+    pub fn drain(&mut self) -> Drain<'_, T> {
+        let count = if self.is_current() {
+            self.consumer.len()
+        } else {
+            0
+        };
+        Drain::new(self, count)
+    }
+
+    /// Looks at the message at the front where it is, waiting for one. It stays there until
+    /// [`consume`](Self::consume).
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv`](Self::recv); a corrupt message is dropped.
+    ///
+    /// # Safety
+    ///
+    /// The reference points into memory that the sender's process can write. It must be one that keeps to the ring's
+    /// rules, as this library does, for as long as the reference lives.
+    pub unsafe fn peek(&mut self) -> Result<&T, RecvError> {
+        loop {
+            // SAFETY: as the caller says.
+            match unsafe { self.peek_at() } {
+                // SAFETY: as the caller says; the borrow is that of `self`.
+                Ok(message) => return Ok(unsafe { &*message }),
+                Err(TryRecvError::Corrupt(invalid)) => return Err(RecvError::Corrupt(invalid)),
+                Err(error) => {
+                    self.wait_for_slot(error, None)
+                        .map_err(RecvError::from_untimed)?;
+                }
+            }
+        }
+    }
+
+    /// Like [`peek`](Self::peek), if there is a message now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    ///
+    /// # Safety
+    ///
+    /// As for [`peek`](Self::peek).
+    pub unsafe fn try_peek(&mut self) -> Result<&T, TryRecvError> {
+        // SAFETY: as the caller says.
+        let message = unsafe { self.peek_at() }?;
+        // SAFETY: as the caller says; the borrow is that of `self`.
+        Ok(unsafe { &*message })
+    }
+
+    /// # Safety
+    ///
+    /// As for `peek`.
+    unsafe fn peek_at(&mut self) -> Result<*const T, TryRecvError> {
+        let index = self.try_slot()?;
+        // SAFETY: the slot is ours to read until it is released.
+        let place = unsafe { self.consumer.ring().slots().read(index, |place| place) };
+        // SAFETY: a slot of ours, and any bytes are a `MaybeUninit`.
+        let candidate = unsafe { &*place };
+        // SAFETY: the slot was filled before it was published; the caller vouches that nobody changes it.
+        match unsafe { T::check(candidate) } {
+            Ok(()) => Ok(place.cast()),
+            Err(invalid) => {
+                self.drop_corrupt();
+                Err(TryRecvError::Corrupt(invalid))
+            }
+        }
+    }
+
+    /// Copies the message at the front, waiting for one. It stays there until [`consume`](Self::consume).
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv`](Self::recv); a corrupt message is dropped.
+    pub fn peek_copied(&mut self) -> Result<T, RecvError> {
+        let index = match self.try_slot() {
+            Ok(index) => index,
+            Err(error) => self
+                .wait_for_slot(error, None)
+                .map_err(RecvError::from_untimed)?,
+        };
+        self.copy(index).map_err(|invalid| {
+            self.drop_corrupt();
+            RecvError::Corrupt(invalid)
+        })
+    }
+
+    /// Like [`peek_copied`](Self::peek_copied), if there is a message now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn try_peek_copied(&mut self) -> Result<T, TryRecvError> {
+        let index = self.try_slot()?;
+        self.copy(index).map_err(|invalid| {
+            self.drop_corrupt();
+            TryRecvError::Corrupt(invalid)
+        })
+    }
+
+    /// Gives back the slot of the message at the front. False if there is none.
+    pub fn consume(&mut self) -> bool {
+        let there = self.is_current() && self.consumer.slot().is_some();
+        if there {
+            self.release(1);
+        }
+        there
+    }
+
+    /// Receives until the sender has left or died; which of them, [`try_recv`](Self::try_recv) says afterwards.
+    ///
+    /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
+    pub fn iter(&mut self) -> Iter<'_, T> {
+        Iter::new(self)
+    }
+
+    /// Receives what is there, without waiting.
+    pub fn try_iter(&mut self) -> TryIter<'_, T> {
+        TryIter::new(self)
+    }
+
+    /// Messages in the ring.
+    pub fn len(&self) -> usize {
+        if self.is_current() {
+            self.consumer.len() as usize
+        } else {
+            0
+        }
+    }
+
+    /// Whether there is no message now.
+    pub fn is_empty(&self) -> bool {
+        !self.is_current() || self.consumer.slot().is_none()
+    }
+
+    /// Whether the sender has no room for another message now.
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    /// How many messages the ring holds: what was asked for, rounded up to a power of two.
+    pub fn capacity(&self) -> usize {
+        self.consumer.ring().capacity() as usize
+    }
+
+    /// How the sender is, by the kernel's word. Makes system calls.
+    pub fn peer(&mut self) -> Peer {
+        if self.is_current() {
+            self.endpoint.peer()
+        } else {
+            Peer::Never
+        }
+    }
+
+    /// How many messages this handle has dropped because they were not values of `T`.
+    pub fn corrupt(&self) -> u64 {
+        self.corrupt
+    }
+
+    /// Whether this is the process that made the handle.
+    #[inline(always)]
+    pub(super) fn is_current(&self) -> bool {
+        self.token.is_current()
+    }
+
+    /// The slot to read next.
+    #[inline(always)]
+    fn try_slot(&mut self) -> Result<usize, TryRecvError> {
+        if !self.is_current() {
+            return Err(TryRecvError::Forked);
+        }
+        match self.consumer.slot() {
+            Some(index) => Ok(index),
+            None => self.slot_at_the_end().map_err(|stop| self.tell(stop)),
+        }
+    }
+
+    /// The ring was empty: is that the end?
+    #[inline(never)]
+    fn slot_at_the_end(&self) -> Result<usize, Option<Stop>> {
+        end_unless(|| self.endpoint.known_ending(), || self.consumer.slot())
+    }
+
+    fn tell(&mut self, stop: Option<Stop>) -> TryRecvError {
+        let Some(stop) = stop else {
+            return TryRecvError::Empty;
+        };
+        self.endpoint.told(&stop);
+        match stop {
+            Stop::Died(dead) => TryRecvError::SenderDied {
+                pid: dead.who.pid,
+                program: dead.who.program,
+            },
+            Stop::Closed | Stop::NameLost | Stop::TimedOut => TryRecvError::Closed,
+        }
+    }
+
+    /// The next message for an iterator, which leaves it to the next call to say what ended it. Corrupt messages are
+    /// counted and left out.
+    pub(super) fn next_message(&mut self, wait: bool) -> Option<T> {
+        // Without waiting, a sender of nothing but corrupt messages is not followed for more than a lap.
+        let last = self.corrupt.saturating_add(self.consumer.ring().capacity());
+        while wait || self.corrupt < last {
+            if !self.is_current() {
+                return None;
+            }
+            let index = match self.consumer.slot() {
+                Some(index) => index,
+                None => match self.slot_at_the_end() {
+                    Ok(index) => index,
+                    Err(None) if wait => match self.wait(None) {
+                        Ok(index) => index,
+                        // A ring without a name still delivers.
+                        Err(Stop::NameLost) => continue,
+                        Err(_) => return None,
+                    },
+                    Err(_) => return None,
+                },
+            };
+            if let Ok(message) = self.take(index) {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    /// Copies a message out.
+    #[inline(always)]
+    fn copy(&self, index: usize) -> Result<T, Invalid> {
+        let message = self.copy_unchecked(index);
+        // What is checked is the copy: the compiler must not read the slot again in its place.
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: a copy of bytes that were written before they were published, which is ours alone.
+        unsafe { T::check(&message) }?;
+        // SAFETY: checked.
+        Ok(unsafe { message.assume_init() })
+    }
+
+    #[inline(always)]
+    fn copy_unchecked(&self, index: usize) -> MaybeUninit<T> {
+        // SAFETY: the slot is ours to read until it is released, and is only asked for after that was answered.
+        let read = |place: *const MaybeUninit<T>| unsafe { place.read() };
+        // SAFETY: as above.
+        unsafe { self.consumer.ring().slots().read(index, read) }
+    }
+
+    /// Copies the message at the front out and gives its slot back.
+    #[inline(always)]
+    fn take(&mut self, index: usize) -> Result<T, Invalid> {
+        self.take_after(0, index)
+    }
+
+    /// The same for the message behind `older` ones, which are dropped.
+    #[inline(always)]
+    fn take_after(&mut self, older: u64, index: usize) -> Result<T, Invalid> {
+        let message = self.copy_unchecked(index);
+        // The Release store of `head` keeps the compiler from reading the slot again afterwards: what is checked is
+        // what is returned, whatever the peer writes meanwhile.
+        self.release(older + 1);
+        // SAFETY: a copy of bytes that were written before they were published, which is ours alone.
+        match unsafe { T::check(&message) } {
+            // SAFETY: checked.
+            Ok(()) => Ok(unsafe { message.assume_init() }),
+            Err(invalid) => {
+                self.corrupt += 1;
+                Err(invalid)
+            }
+        }
+    }
+
+    /// A message out of a batch.
+    pub(super) fn copy_ahead(&mut self, ahead: u64) -> Option<T> {
+        let index = self.consumer.slot_ahead(ahead)?;
+        let message = self.copy(index);
+        self.corrupt += u64::from(message.is_err());
+        message.ok()
+    }
+
+    #[cold]
+    fn drop_corrupt(&mut self) {
+        self.corrupt += 1;
+        self.release(1);
+    }
+
+    /// Gives slots back to the sender.
+    #[inline(always)]
+    pub(super) fn release(&mut self, count: u64) {
+        self.consumer.release(count);
+        let ring = self.consumer.ring();
+        self.waker
+            .notify(&ring.senders().attention.0, &ring.receivers().bell.0);
+    }
+
+    #[cold]
+    fn wait_for_slot(
+        &mut self,
+        first: TryRecvError,
+        deadline: Option<Instant>,
+    ) -> Result<usize, RecvTimeoutError> {
+        let stop = match first {
+            TryRecvError::Empty => match self.wait(deadline) {
+                Ok(index) => return Ok(index),
+                Err(stop) => stop,
+            },
+            TryRecvError::Closed => return Err(RecvTimeoutError::Closed),
+            TryRecvError::SenderDied { pid, program } => {
+                return Err(RecvTimeoutError::SenderDied { pid, program });
+            }
+            TryRecvError::Corrupt(invalid) => return Err(RecvTimeoutError::Corrupt(invalid)),
+            TryRecvError::Forked => return Err(RecvTimeoutError::Forked),
+        };
+        self.endpoint.told(&stop);
+        Err(match stop {
+            Stop::TimedOut => RecvTimeoutError::Timeout,
+            Stop::Closed => RecvTimeoutError::Closed,
+            Stop::NameLost => RecvTimeoutError::NameLost,
+            Stop::Died(dead) => RecvTimeoutError::SenderDied {
+                pid: dead.who.pid,
+                program: dead.who.program,
+            },
+        })
+    }
+
+    /// Waits for a message. Whoever tells the user why there is none notes it.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Result<usize, Stop> {
+        loop {
+            let ring = self.consumer.ring();
+            self.endpoint.wait(
+                ring.receivers(),
+                ring.senders(),
+                &mut self.waker,
+                deadline,
+                || self.consumer.slot().is_some(),
+            )?;
+            if let Some(index) = self.consumer.slot() {
+                return Ok(index);
+            }
+        }
+    }
+}
+
+impl RecvError {
+    fn from_untimed(error: RecvTimeoutError) -> Self {
+        match error {
+            RecvTimeoutError::Closed => Self::Closed,
+            RecvTimeoutError::SenderDied { pid, program } => Self::SenderDied { pid, program },
+            RecvTimeoutError::NameLost => Self::NameLost,
+            RecvTimeoutError::Forked => Self::Forked,
+            RecvTimeoutError::Corrupt(invalid) => Self::Corrupt(invalid),
+            RecvTimeoutError::Timeout => unreachable!("no deadline"),
+        }
+    }
+}
+
+impl<T, K: Kind> Receiver<T, K> {
+    /// The ring's name, without its namespace.
+    pub fn name(&self) -> &str {
+        self.endpoint.segment().object().name()
+    }
+}
+
+impl<'a, T: ShmMessage> IntoIterator for &'a mut Receiver<T, Spsc> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T, K: Kind> Drop for Receiver<T, K> {
+    fn drop(&mut self) {
+        if self.token.is_current() {
+            self.endpoint.leave(Role::Receiver, &mut self.waker);
+        }
+    }
+}
+
+impl<T, K: Kind> fmt::Debug for Receiver<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,384 @@
+//! The sending side.
+#![allow(unsafe_code, reason = "messages are written into slots")]
+
+use super::endpoint::{Endpoint, Stop};
+use super::in_place::Reservation;
+use super::{Kind, Peer, Spsc};
+use crate::error::{Role, SendError, SendTimeoutError, TrySendError};
+use crate::message::ShmMessage;
+use crate::ring::spsc::Producer;
+use crate::ring::{Ring, TypedSlots};
+use crate::segment::mapped::Segment;
+use crate::sync::Ordering;
+use crate::sys::fork::Token;
+use crate::wait::{LEFT, Waker};
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+/// Sends messages into a ring. Dropping it is leaving: a receiver that has drained the ring is told `Closed`.
+///
+/// A sender belongs to one thread at a time:
+///
+/// ```compile_fail
+/// fn share<T: Sync>() {}
+/// share::<ipc_ring::Sender<u64>>();
+/// ```
+pub struct Sender<T, K: Kind = Spsc> {
+    producer: Producer<TypedSlots<T>>,
+    waker: Waker,
+    token: Token,
+    endpoint: Endpoint,
+    kind: PhantomData<(K, Cell<()>)>,
+}
+
+impl<T: ShmMessage> Sender<T, Spsc> {
+    pub(super) fn join(segment: Segment, keep_open: bool) -> Self {
+        let places = segment.places();
+        // SAFETY: the header was checked against `T`, and the slots initialised with its stride.
+        let slots = unsafe { TypedSlots::new(places.slots()) };
+        let (senders, receivers) = (places.senders(), places.receivers());
+        // SAFETY: words and slots were initialised before the segment was published; it lives in the endpoint,
+        // which is dropped with the producer.
+        let ring = unsafe { Ring::new(senders, receivers, slots, places.header.capacity) };
+        let token = segment.token();
+        let mut endpoint = Endpoint::new(segment, Role::Sender, keep_open);
+        let waker = endpoint.waker();
+        let producer = Producer::take_over(ring);
+        // A receiver that left before we came is not ours to miss.
+        endpoint.join(Role::Sender, || true);
+        Self {
+            producer,
+            waker,
+            token,
+            endpoint,
+            kind: PhantomData,
+        }
+    }
+
+    /// Sends a message if there is room now. Makes no system call unless the receiver sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`]; [`TrySendError::Closed`] if the receiver has left (not if none has come yet: then
+    /// messages are kept for it).
+    #[inline]
+    pub fn try_send(&mut self, message: T) -> Result<(), TrySendError<T>> {
+        match self.try_send_ref(&message) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.map(|()| message)),
+        }
+    }
+
+    /// Like [`try_send`](Self::try_send), for a message that is kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send).
+    #[inline]
+    pub fn try_send_ref(&mut self, message: &T) -> Result<(), TrySendError<()>> {
+        let index = self.try_slot()?;
+        // SAFETY: the slot is ours to fill.
+        unsafe { self.fill(index, message) };
+        self.publish();
+        Ok(())
+    }
+
+    /// Sends a message, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if the receiver has left; [`SendError::ReceiverDied`] if the ring is full and nobody
+    /// is there to make room. The message comes back.
+    #[inline]
+    pub fn send(&mut self, message: T) -> Result<(), SendError<T>> {
+        match self.try_send_ref(&message) {
+            Ok(()) => Ok(()),
+            Err(error) => self.wait_and_send(error, &message, None).map_err(|error| {
+                let error = match error {
+                    SendTimeoutError::Closed(()) => SendError::Closed,
+                    SendTimeoutError::ReceiverDied(()) => SendError::ReceiverDied,
+                    SendTimeoutError::NameLost(()) => SendError::NameLost,
+                    SendTimeoutError::Forked(()) => SendError::Forked,
+                    SendTimeoutError::Timeout(()) => unreachable!("no deadline"),
+                };
+                error(message)
+            }),
+        }
+    }
+
+    /// Sends a message, waiting for room no longer than `timeout` (CLOCK_MONOTONIC).
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send), and [`SendTimeoutError::Timeout`].
+    pub fn send_timeout(
+        &mut self,
+        message: T,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError<T>> {
+        match self.try_send_ref(&message) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let deadline = Instant::now().checked_add(timeout);
+                let sent = self.wait_and_send(error, &message, deadline);
+                sent.map_err(|error| error.map(|()| message))
+            }
+        }
+    }
+
+    /// Sends as many of `messages` as there is room for, and answers how many: at least one, unless there are none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send), if there is no room for the first.
+    pub fn try_send_slice(&mut self, messages: &[T]) -> Result<usize, TrySendError<()>> {
+        let mut sent = 0;
+        while let Some(message) = messages.get(sent) {
+            let index = match self.try_slot() {
+                Ok(index) => index,
+                Err(error) if sent == 0 => return Err(error),
+                Err(_) => break,
+            };
+            // SAFETY: the slot is ours to fill.
+            unsafe { self.fill(index, message) };
+            self.producer.publish();
+            sent += 1;
+        }
+        if sent > 0 {
+            self.notify();
+        }
+        Ok(sent)
+    }
+
+    /// Sends all of `messages`, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send); what comes back is how many were sent.
+    pub fn send_slice(&mut self, messages: &[T]) -> Result<(), SendError<usize>> {
+        let mut sent = 0;
+        while sent < messages.len() {
+            sent += match self.try_send_slice(&messages[sent..]) {
+                Ok(count) => count,
+                Err(TrySendError::Full(())) => {
+                    self.send_ref(&messages[sent])
+                        .map_err(|error| error.map(|()| sent))?;
+                    1
+                }
+                Err(TrySendError::Closed(())) => return Err(SendError::Closed(sent)),
+                Err(TrySendError::Forked(())) => return Err(SendError::Forked(sent)),
+            };
+        }
+        Ok(())
+    }
+
+    /// Like [`send`](Self::send), for a message that is kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_ref(&mut self, message: &T) -> Result<(), SendError<()>> {
+        let reservation = self.reserve()?;
+        // SAFETY: a copy of a message's bytes is a message, by the contract of `ShmMessage`.
+        let copy = unsafe { ptr::read(message) };
+        reservation.write(copy).publish();
+        Ok(())
+    }
+
+    /// The place of the next message, to write it there, if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send).
+    #[inline]
+    pub fn try_reserve(&mut self) -> Result<Reservation<'_, T>, TrySendError<()>> {
+        let index = self.try_slot()?;
+        Ok(Reservation::new(self, index))
+    }
+
+    /// The place of the next message, to write it there, waiting for room.
+    ///
+    /// A reservation that is dropped or forgotten sends nothing: the next one has the same place.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn reserve(&mut self) -> Result<Reservation<'_, T>, SendError<()>> {
+        loop {
+            match self.try_slot() {
+                Ok(index) => return Ok(Reservation::new(self, index)),
+                Err(TrySendError::Full(())) => {
+                    self.wait_for_room(None).map_err(|stop| match stop {
+                        Stop::Closed => SendError::Closed(()),
+                        Stop::NameLost => SendError::NameLost(()),
+                        Stop::Died(_) => SendError::ReceiverDied(()),
+                        Stop::TimedOut => unreachable!("no deadline"),
+                    })?
+                }
+                Err(TrySendError::Closed(())) => return Err(SendError::Closed(())),
+                Err(TrySendError::Forked(())) => return Err(SendError::Forked(())),
+            }
+        }
+    }
+
+    /// Messages in the ring that the receiver has not taken yet.
+    pub fn len(&self) -> usize {
+        if self.is_current() {
+            self.producer.len() as usize
+        } else {
+            0
+        }
+    }
+
+    /// Whether the receiver has taken all messages.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room for another message now.
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    /// How many messages the ring holds: what was asked for, rounded up to a power of two.
+    pub fn capacity(&self) -> usize {
+        self.producer.ring().capacity() as usize
+    }
+
+    /// How the receiver is, by the kernel's word. Makes system calls.
+    pub fn peer(&mut self) -> Peer {
+        if self.is_current() {
+            self.endpoint.peer()
+        } else {
+            Peer::Never
+        }
+    }
+
+    /// The slot to fill next.
+    #[inline(always)]
+    fn try_slot(&mut self) -> Result<usize, TrySendError<()>> {
+        if !self.is_current() {
+            return Err(TrySendError::Forked(()));
+        }
+        // Relaxed: it says what the receiver wants, and publishes nothing.
+        let attention = self
+            .producer
+            .ring()
+            .receivers()
+            .attention
+            .0
+            .load(Ordering::Relaxed);
+        if attention & LEFT != 0 && self.endpoint.is_closed() {
+            return Err(TrySendError::Closed(()));
+        }
+        self.producer.slot().ok_or(TrySendError::Full(()))
+    }
+
+    /// # Safety
+    ///
+    /// The slot must be the caller's to fill.
+    #[inline(always)]
+    unsafe fn fill(&mut self, index: usize, message: &T) {
+        let copy = |slot: *mut MaybeUninit<T>| {
+            // SAFETY: the slot is ours and does not overlap a message of the caller's.
+            unsafe { ptr::copy_nonoverlapping(message, slot.cast(), 1) }
+        };
+        // SAFETY: as the caller says.
+        unsafe { self.producer.ring().slots().fill(index, copy) }
+    }
+
+    /// Whether this is the process that made the handle.
+    #[inline(always)]
+    pub(super) fn is_current(&self) -> bool {
+        self.token.is_current()
+    }
+
+    /// The place of the slot `index`, which is the caller's to fill.
+    #[inline(always)]
+    pub(super) fn place(&mut self, index: usize) -> *mut MaybeUninit<T> {
+        // SAFETY: only a reservation asks, which holds the sender until it publishes or gives up.
+        unsafe { self.producer.ring().slots().fill(index, |slot| slot) }
+    }
+
+    /// Publishes the slot that was filled.
+    #[inline(always)]
+    pub(super) fn publish(&mut self) {
+        self.producer.publish();
+        self.notify();
+    }
+
+    #[inline(always)]
+    fn notify(&mut self) {
+        let ring = self.producer.ring();
+        self.waker
+            .notify(&ring.receivers().attention.0, &ring.senders().bell.0);
+    }
+
+    #[cold]
+    fn wait_and_send(
+        &mut self,
+        first: TrySendError<()>,
+        message: &T,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendTimeoutError<()>> {
+        let mut outcome = Err(first);
+        loop {
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(())) => return Err(SendTimeoutError::Closed(())),
+                Err(TrySendError::Forked(())) => return Err(SendTimeoutError::Forked(())),
+                Err(TrySendError::Full(())) => {}
+            }
+            self.wait_for_room(deadline).map_err(|stop| match stop {
+                Stop::TimedOut => SendTimeoutError::Timeout(()),
+                Stop::Closed => SendTimeoutError::Closed(()),
+                Stop::NameLost => SendTimeoutError::NameLost(()),
+                Stop::Died(_) => SendTimeoutError::ReceiverDied(()),
+            })?;
+            outcome = self.try_send_ref(message);
+        }
+    }
+
+    #[cold]
+    fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        let ring = self.producer.ring();
+        let waited = self.endpoint.wait(
+            ring.senders(),
+            ring.receivers(),
+            &mut self.waker,
+            deadline,
+            || self.producer.has_room(),
+        );
+        if let Err(stop @ Stop::NameLost) = &waited {
+            self.endpoint.told(stop);
+        }
+        waited
+    }
+}
+
+impl<T, K: Kind> Sender<T, K> {
+    /// The ring's name, without its namespace.
+    pub fn name(&self) -> &str {
+        self.endpoint.segment().object().name()
+    }
+}
+
+impl<T, K: Kind> Drop for Sender<T, K> {
+    fn drop(&mut self) {
+        if self.token.is_current() {
+            self.endpoint.leave(Role::Sender, &mut self.waker);
+        }
+    }
+}
+
+impl<T, K: Kind> fmt::Debug for Sender<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,513 @@
+//! One small enum per operation. Every message says what was expected, what was found and what to do.
+
+use crate::message::Invalid;
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// A side of a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Role {
+    /// Sends messages.
+    Sender,
+    /// Receives messages.
+    Receiver,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sender => "sender",
+            Self::Receiver => "receiver",
+        })
+    }
+}
+
+/// Why a ring was not opened or created. Nothing is left behind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The name, or the namespace, can't be one.
+    InvalidName {
+        /// As it was given.
+        name: String,
+        /// Which rule it breaks.
+        rule: &'static str,
+    },
+    /// No ring can have this capacity.
+    InvalidCapacity {
+        /// As it was given, in messages.
+        capacity: usize,
+        /// Size of a message, in bytes.
+        message_size: usize,
+    },
+    /// The shared-memory file system is full.
+    NoSpace {
+        /// The object that was to be created.
+        path: String,
+        /// Size of the ring, in bytes.
+        needed: u64,
+        /// What the file system has left, in bytes.
+        free: u64,
+    },
+    /// The ring is larger than this process may make a file (`RLIMIT_FSIZE`).
+    FileSizeLimit {
+        /// Size of the ring, in bytes.
+        needed: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The object belongs to somebody else.
+    PermissionDenied {
+        /// The object.
+        path: String,
+    },
+    /// The object belongs to a user whom nobody said to trust, or everybody may write it.
+    NotTrusted {
+        /// The object.
+        path: String,
+        /// Its owner's user id.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// `create_new` was asked for, and there is a ring of this name.
+    AlreadyExists {
+        /// The object.
+        path: String,
+    },
+    /// No ring of this name came into being in the time given by `open_timeout`.
+    NotFound {
+        /// The object.
+        path: String,
+    },
+    /// Somebody who is about to join, or to remove the ring, has held it for all of the time given by
+    /// `open_timeout`.
+    Busy {
+        /// The object.
+        path: String,
+    },
+    /// There is something else under the name.
+    NotARing {
+        /// The object.
+        path: String,
+        /// What gives it away.
+        found: String,
+    },
+    /// The ring has another version of the memory layout.
+    Version {
+        /// The object.
+        path: String,
+        /// The version that this library reads and writes.
+        expected: u32,
+        /// The version of the segment.
+        found: u32,
+    },
+    /// The object is shorter than its header says.
+    Truncated {
+        /// The object.
+        path: String,
+        /// Size according to the header, in bytes.
+        expected: u64,
+        /// Size of the object, in bytes.
+        found: u64,
+    },
+    /// The ring is not the one that was asked for.
+    Mismatch {
+        /// The object.
+        path: String,
+        /// The first difference, with both views.
+        difference: String,
+        /// Messages in the ring that nobody has received.
+        unread: u64,
+        /// Somebody uses the ring.
+        in_use: bool,
+    },
+    /// Somebody who is alive has this role, of which there is one.
+    RoleTaken {
+        /// The role.
+        role: Role,
+        /// Its holder's pid, in the holder's pid namespace.
+        pid: u32,
+        /// The file name of its holder's program.
+        program: String,
+    },
+    /// The process has no descriptor left.
+    TooManyFiles {
+        /// The object.
+        path: String,
+    },
+    /// The system refused something else.
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidName { name, rule } => write!(f, "{name:?} can't name a ring: {rule}"),
+            Self::InvalidCapacity { capacity: 0, .. } => {
+                f.write_str("a ring of capacity 0 holds no message: ask for 1 or more")
+            }
+            Self::InvalidCapacity {
+                capacity,
+                message_size,
+            } => write!(
+                f,
+                "{capacity} messages of {message_size} bytes do not fit the address space: ask for fewer"
+            ),
+            Self::NoSpace { path, needed, free } => write!(
+                f,
+                "creating {path} takes {needed} bytes and its file system has {free} left: ask for a smaller \
+                 capacity, remove rings that nobody uses, or enlarge /dev/shm (containers: --shm-size)"
+            ),
+            Self::FileSizeLimit { needed, limit } => write!(
+                f,
+                "the ring takes {needed} bytes and this process may make files of {limit} (RLIMIT_FSIZE): ask \
+                 for a smaller capacity or raise the limit (ulimit -f)"
+            ),
+            Self::PermissionDenied { path } => write!(
+                f,
+                "no permission to read and write {path}: open it as the user who created it, create it with \
+                 `group_access`, or choose another name or namespace"
+            ),
+            Self::NotTrusted { path, owner, mode } => write!(
+                f,
+                "{path} belongs to user {owner} and has mode {mode:03o}, and its owner could read, forge and \
+                 truncate what goes through it: expected a ring of this user or root that others can't write; \
+                 choose another name or namespace, or say `group_access` if that user's ring is meant"
+            ),
+            Self::AlreadyExists { path } => write!(
+                f,
+                "{path} exists and `create_new` insists on being first: drop `create_new` to open it, or \
+                 remove it by `ipc_ring::remove`"
+            ),
+            Self::NotFound { path } => write!(
+                f,
+                "{path} does not exist: start the side that states a `capacity`, state one here, or wait \
+                 longer (`open_timeout`); processes in different containers need a common /dev/shm"
+            ),
+            Self::Busy { path } => write!(
+                f,
+                "{path} is being joined or removed by a process that does not get on with it: look for a \
+                 stopped one"
+            ),
+            Self::NotARing { path, found } => write!(
+                f,
+                "{path} is not a ring of ipc-ring ({found}): choose another name, or remove that file if it is \
+                 yours"
+            ),
+            Self::Version {
+                path,
+                expected,
+                found,
+            } => write!(
+                f,
+                "{path} has layout version {found}, this program's ipc-ring has {expected}: build both sides \
+                 with the same ipc-ring, or remove the ring (`ipc_ring::remove`)"
+            ),
+            Self::Truncated {
+                path,
+                expected,
+                found,
+            } => write!(
+                f,
+                "{path} is {found} bytes long and should be {expected}: somebody truncated it; remove it \
+                 (`ipc_ring::remove`) once nobody uses it"
+            ),
+            Self::Mismatch {
+                path,
+                difference,
+                unread,
+                in_use,
+            } => {
+                write!(f, "{path} is another ring: {difference}")?;
+                match (in_use, unread) {
+                    (true, _) => f.write_str("; it is in use: build both sides from the same message"),
+                    (false, 0) => f.write_str(
+                        "; nobody uses it and it is empty: a side that states a `capacity` replaces it",
+                    ),
+                    (false, unread) => write!(
+                        f,
+                        "; nobody uses it and it holds {unread} unread messages: receive them, or say \
+                         `replace_idle` to drop them"
+                    ),
+                }
+            }
+            Self::RoleTaken { role, pid, program } => write!(
+                f,
+                "the ring has a living {role}, {program} (pid {pid}): end it first, or use a ring for \
+                 several {role}s"
+            ),
+            Self::TooManyFiles { path } => write!(
+                f,
+                "opening {path} needs two descriptors and this process has none left: close some or raise \
+                 RLIMIT_NOFILE (ulimit -n)"
+            ),
+            Self::Os {
+                action,
+                path,
+                source,
+            } => write!(f, "{action} {path}: {source}"),
+        }
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Os { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Why a ring was not removed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// The name, or the namespace, can't be one.
+    InvalidName {
+        /// As it was given.
+        name: String,
+        /// Which rule it breaks.
+        rule: &'static str,
+    },
+    /// There is no ring of this name.
+    NotFound {
+        /// The object.
+        path: String,
+    },
+    /// Somebody takes part in the ring, or is just joining it.
+    InUse {
+        /// The object.
+        path: String,
+    },
+    /// There is something else under the name.
+    NotARing {
+        /// The object.
+        path: String,
+        /// What gives it away.
+        found: String,
+    },
+    /// The system refused something else.
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for RemoveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidName { name, rule } => write!(f, "{name:?} can't name a ring: {rule}"),
+            Self::NotFound { path } => {
+                write!(f, "{path} does not exist: there is nothing to remove")
+            }
+            Self::InUse { path } => {
+                write!(f, "{path} is in use: end its senders and receivers first")
+            }
+            Self::NotARing { path, found } => {
+                write!(
+                    f,
+                    "{path} is not a ring of ipc-ring ({found}) and was left alone"
+                )
+            }
+            Self::Os {
+                action,
+                path,
+                source,
+            } => write!(f, "{action} {path}: {source}"),
+        }
+    }
+}
+
+impl Error for RemoveError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Os { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+const FULL: &str =
+    "the ring is full: send later, wait by `send`, or create it with a larger capacity";
+const LEFT: &str = "the receiver has left: nobody takes messages until another receiver comes";
+const DIED: &str = "the receiver died and the ring is full: start another receiver, it will go on where that one ended";
+const NAME_LOST: &str = "the ring has lost its name (somebody removed the object): peers that start now will \
+                         not find it; drop this handle and open the ring again";
+const FORKED: &str =
+    "this handle belongs to the parent process: open the ring again in the child, after the fork";
+
+macro_rules! send_error {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:expr,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum $name<T> {
+            $($(#[$variant_doc])* $variant(T),)+
+        }
+
+        impl<T> $name<T> {
+            /// What was not sent.
+            pub fn into_inner(self) -> T {
+                match self {
+                    $(Self::$variant(value) => value,)+
+                }
+            }
+
+            pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> $name<U> {
+                match self {
+                    $(Self::$variant(value) => $name::$variant(with(value)),)+
+                }
+            }
+        }
+
+        impl<T> fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$variant(_) => concat!(stringify!($variant), "(..)"),)+
+                })
+            }
+        }
+
+        impl<T> fmt::Display for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$variant(_) => $text,)+
+                })
+            }
+        }
+
+        impl<T> Error for $name<T> {}
+    };
+}
+
+send_error! {
+    /// Why a message was not sent at once. It comes back.
+    TrySendError {
+        /// There is no room now.
+        Full = FULL,
+        /// The receiver has left.
+        Closed = LEFT,
+        /// The handle was inherited by a forked child.
+        Forked = FORKED,
+    }
+}
+
+send_error! {
+    /// Why a message was not sent. It comes back.
+    SendError {
+        /// The receiver has left.
+        Closed = LEFT,
+        /// The ring is full and the receiver died.
+        ReceiverDied = DIED,
+        /// The ring is full and has lost its name. Said once; then the handle waits on.
+        NameLost = NAME_LOST,
+        /// The handle was inherited by a forked child.
+        Forked = FORKED,
+    }
+}
+
+send_error! {
+    /// Why a message was not sent in time. It comes back.
+    SendTimeoutError {
+        /// The ring stayed full.
+        Timeout = "the ring stayed full for all of the timeout: the receiver is slow or stopped",
+        /// The receiver has left.
+        Closed = LEFT,
+        /// The ring is full and the receiver died.
+        ReceiverDied = DIED,
+        /// The ring is full and has lost its name. Said once; then the handle waits on.
+        NameLost = NAME_LOST,
+        /// The handle was inherited by a forked child.
+        Forked = FORKED,
+    }
+}
+
+macro_rules! recv_error {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+            /// Every sender has left and the ring is drained. A later sender continues it.
+            Closed,
+            /// The sender ended without leaving, and the ring is drained. Said once; then it is `Closed` until
+            /// a later sender continues. At most the message that it was sending is lost.
+            SenderDied {
+                /// Its pid, in its own pid namespace.
+                pid: u32,
+                /// The file name of its program.
+                program: String,
+            },
+            /// The message at the front is not a value of its type, and was dropped.
+            Corrupt(Invalid),
+            /// The handle was inherited by a forked child.
+            Forked,
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant => f.write_str($text),)*
+                    Self::Closed => f.write_str(
+                        "every sender has left and the ring is empty: receive again when a sender is back",
+                    ),
+                    Self::SenderDied { pid, program } => write!(
+                        f,
+                        "the sender, {program} (pid {pid}), died and the ring is empty: all that it sent was \
+                         received; start another one and receive on"
+                    ),
+                    Self::Corrupt(invalid) => write!(
+                        f,
+                        "a message was dropped, its bytes are not a value of its type: {invalid}; look for a \
+                         faulty sender"
+                    ),
+                    Self::Forked => f.write_str(FORKED),
+                }
+            }
+        }
+
+        impl Error for $name {}
+    };
+}
+
+recv_error! {
+    /// Why there was nothing to receive at once.
+    TryRecvError {
+        /// There is no message now.
+        Empty = "the ring is empty: receive later, or wait by `recv`",
+    }
+}
+
+recv_error! {
+    /// Why nothing was received.
+    RecvError {
+        /// The ring is empty and has lost its name. Said once; then the handle waits on.
+        NameLost = NAME_LOST,
+    }
+}
+
+recv_error! {
+    /// Why nothing was received in time.
+    RecvTimeoutError {
+        /// No message came.
+        Timeout = "no message came for all of the timeout: the sender is slow or stopped, or has not come yet",
+        /// The ring is empty and has lost its name. Said once; then the handle waits on.
+        NameLost = NAME_LOST,
+    }
+}

@@ -1,0 +1,95 @@
+//! Closing against sending: whoever hears that the sender has left has received all that it sent.
+
+use super::check;
+use crate::participant::{Session, end_unless};
+use crate::ring::TypedSlots;
+use crate::ring::spsc::{Consumer, Producer};
+use crate::segment::heap::Heap;
+use crate::segment::heap::traffic::{try_recv, try_send};
+use crate::sync::{Fault, Ordering};
+use crate::wait::{LEFT, SLICE, Sleeper, Waker};
+use loom::sync::Arc;
+use loom::thread;
+
+/// Sends `messages`, then leaves as an endpoint does. Without the barrier of a notify in between, which in production
+/// orders nothing for the processor.
+fn send_and_leave(heap: &Heap<u64>, mut producer: Producer<TypedSlots<u64>>, messages: u64) {
+    heap.sender_entry.join(1);
+    let mut waker = Waker::new(true);
+    for value in 0..messages {
+        assert!(try_send(&mut producer, *heap.ring().slots(), value));
+    }
+    heap.senders().attention.0.store(LEFT, Ordering::Release);
+    heap.sender_entry.leave(1);
+    waker.notify_surely(&heap.receivers().attention.0, &heap.senders().bell.0);
+}
+
+fn left(heap: &Heap<u64>) -> Option<()> {
+    matches!(heap.sender_entry.session(), Session::Left(_)).then_some(())
+}
+
+#[test]
+fn closed_is_said_only_after_the_last_message() {
+    let model = || {
+        let heap = Arc::new(Heap::<u64>::new(2, 0));
+        let producer = Producer::take_over(heap.ring());
+        let mut consumer = Consumer::take_over(heap.ring());
+        let sender = thread::spawn({
+            let heap = heap.clone();
+            move || send_and_leave(&heap, producer, 2)
+        });
+        let mut received = 0;
+        loop {
+            let there = || consumer.slot().map(|_| ());
+            let look = there()
+                .ok_or(None)
+                .or_else(|_: Option<()>| end_unless(|| left(&heap), there));
+            match look {
+                Ok(()) => {
+                    let value = try_recv(&mut consumer, *heap.ring().slots());
+                    assert_eq!(value, Some(received));
+                    received += 1;
+                }
+                Err(Some(())) => break,
+                Err(None) => thread::yield_now(),
+            }
+        }
+        assert_eq!(received, 2);
+        sender.join().unwrap();
+    };
+    check(model, &[Fault::LeaveRelaxed, Fault::NoLookAfterEnding]);
+}
+
+#[test]
+fn a_sleeping_receiver_hears_that_the_sender_leaves() {
+    let model = || {
+        let heap = Arc::new(Heap::<u64>::new(2, 0));
+        let producer = Producer::take_over(heap.ring());
+        let mut consumer = Consumer::take_over(heap.ring());
+        let sender = thread::spawn({
+            let heap = heap.clone();
+            move || send_and_leave(&heap, producer, 1)
+        });
+        let mut sleeper = Sleeper::new(0);
+        let mut received = 0;
+        loop {
+            let ready = || consumer.slot().is_some() || left(&heap).is_some();
+            if !ready() {
+                sleeper.sleep(
+                    &heap.receivers().attention,
+                    &heap.senders().bell,
+                    SLICE,
+                    ready,
+                );
+            }
+            if try_recv(&mut consumer, *heap.ring().slots()).is_some() {
+                received += 1;
+            } else if left(&heap).is_some() && consumer.slot().is_none() {
+                break;
+            }
+        }
+        assert_eq!(received, 1);
+        sender.join().unwrap();
+    };
+    check(model, &[Fault::NoRingOnLeave]);
+}

@@ -1,0 +1,44 @@
+//! A segment: memory that holds one ring, from the moment it is created or found until it is unmapped.
+//!
+//! # Joining and removing
+//!
+//! A joiner opens the object, holds the lifecycle byte shared, sees that the object still has its name, checks
+//! what it found, maps it through a description of its own, locks its participant byte through that, and lets
+//! the lifecycle byte go. Whoever removes holds the lifecycle byte exclusively, sees that no participant byte is
+//! held, and unlinks. So nobody ever joins a segment without a name, and none in use loses its name to us.
+//!
+//! Nothing that a peer can change later is used unchecked: the header is read once, into a private copy, by
+//! `pread`, before anything is mapped.
+
+#[cfg(not(loom))]
+pub(crate) mod attach;
+#[cfg(test)]
+pub(crate) mod heap;
+#[cfg(not(loom))]
+pub(crate) mod mapped;
+#[cfg(not(loom))]
+pub(crate) mod posix;
+
+use crate::layout::{Apart, Bell, Side};
+use crate::sync::AtomicU64;
+use crate::sys::futex::Futex;
+
+impl Side {
+    /// A side whose first position is `origin`.
+    fn new(origin: u64) -> Self {
+        Self {
+            position: Apart(AtomicU64::new(origin)),
+            attention: Apart(AtomicU64::new(0)),
+            bell: Apart(Bell {
+                answered: AtomicU64::new(0),
+                futex: Futex::new(),
+            }),
+        }
+    }
+}
+
+/// The first stamp of the slot with this index: as of the position a lap before the first one that goes there.
+fn first_stamp(origin: u64, capacity: u64, index: u64) -> u64 {
+    let first = origin.wrapping_add(index.wrapping_sub(origin) & (capacity - 1));
+    crate::ring::initial(first.wrapping_sub(capacity))
+}

@@ -1,0 +1,158 @@
+//! The one place that knows about `cfg(loom)`: atomics, cells, fences, hints.
+//!
+//! Under loom these are handles to a model of memory; otherwise they are the standard library's types. The
+//! rest of the crate names only this module, so the code that loom explores is the code that ships.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+pub(crate) use std::sync::atomic::Ordering;
+
+#[cfg(loom)]
+pub(crate) use loom::cell::UnsafeCell;
+
+/// A cell whose contents are reached only through closures, as loom's are, so that an access which the model
+/// checker could not see cannot be written.
+#[cfg(not(loom))]
+#[repr(transparent)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    #[cfg(test)]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        read(self.0.get())
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        write(self.0.get())
+    }
+}
+
+/// Tells the processor that this thread polls a line which another one writes.
+#[inline(always)]
+pub(crate) fn spin_loop() {
+    #[cfg(not(loom))]
+    std::hint::spin_loop();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
+/// The monotonic clock. A model has none: what depends on it must not matter for correctness.
+pub(crate) fn now() -> Option<std::time::Instant> {
+    if cfg!(loom) {
+        None
+    } else {
+        Some(std::time::Instant::now())
+    }
+}
+
+/// The cheap half of the asymmetric store→load barrier: keeps the compiler from moving the load up, and
+/// relies on `membarrier` in the process that sleeps for the processor's share.
+///
+/// Loom has no asymmetric barrier: there both halves are SeqCst fences.
+#[inline(always)]
+pub(crate) fn light_barrier() {
+    #[cfg(not(loom))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(loom)]
+    if !planted(Fault::NoLightBarrier) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// What a negative control can weaken or drop. Every model names the faults that must make it fail.
+///
+/// Outside loom no fault can be planted and the questions below fold away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    not(all(test, loom)),
+    allow(dead_code, reason = "some faults are planted by the models themselves")
+)]
+pub(crate) enum Fault {
+    /// The stamp is stored Relaxed: the payload may arrive after it.
+    PublishRelaxed,
+    /// The stamp is loaded Relaxed: the payload may be read before it.
+    StampRelaxed,
+    /// `head` is stored Relaxed: the slot may be refilled while it is being read.
+    ReleaseRelaxed,
+    /// `head` is loaded Relaxed by the producer.
+    HeadRelaxed,
+    /// The stamp is stored before the payload is written.
+    PublishEarly,
+    /// `head` is stored before the payload is copied out.
+    ReleaseEarly,
+    /// The producer does not say how far it may have begun to write.
+    NoAnnouncement,
+    /// No Release fence between the announcement and the payload.
+    AnnounceUnfenced,
+    /// The observer does not look at the announcement after its copy.
+    ObserveStampOnly,
+    /// The sender loads the receiver's attention word without a barrier after publishing.
+    NoLightBarrier,
+    /// The sleeper looks again without a barrier after arming.
+    NoHeavyBarrier,
+    /// The sleeper does not look again after arming.
+    NoSecondLook,
+    /// The waker answers without ringing.
+    NoWake,
+    /// A sleeper whose number was answered once arms with the same number again.
+    NumberReused,
+    /// A producer that takes over starts at `head`, even if slots there are published.
+    TakeOverAtHead,
+    /// The ending is read after the last look at the ring, so the last messages are missed.
+    NoLookAfterEnding,
+    /// The leaver marks its entry Relaxed.
+    LeaveRelaxed,
+    /// The leaver does not ring.
+    NoRingOnLeave,
+}
+
+#[cfg(loom)]
+pub(crate) use faults::{plant, planted};
+
+#[cfg(loom)]
+mod faults {
+    use super::Fault;
+    use std::cell::Cell;
+
+    std::thread_local! {
+        // Loom runs all its threads as coroutines of the test's own thread.
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Plants `fault` for the models that this thread runs from now on.
+    #[cfg_attr(not(test), allow(dead_code, reason = "only tests plant faults"))]
+    pub(crate) fn plant(fault: Option<Fault>) {
+        PLANTED.set(fault);
+    }
+
+    pub(crate) fn planted(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+}
+
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn planted(_: Fault) -> bool {
+    false
+}
+
+/// `strong`, unless `fault` is planted.
+#[inline(always)]
+pub(crate) fn order(strong: Ordering, fault: Fault) -> Ordering {
+    if planted(fault) {
+        Ordering::Relaxed
+    } else {
+        strong
+    }
+}

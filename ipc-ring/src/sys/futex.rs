@@ -1,0 +1,108 @@
+//! A futex shared between processes: a word that one side bumps and the other sleeps on.
+//!
+//! `futex(2)`. The operations are the shared ones (no `FUTEX_PRIVATE_FLAG`): the kernel keys them by the file
+//! and offset behind the mapping, so a mapping that is read-only for the sleeper would do as well.
+
+use std::time::Duration;
+
+/// The word. In a segment it is exactly four bytes; under loom it carries a model of the kernel's queue.
+#[repr(C)]
+pub(crate) struct Futex {
+    word: crate::sync::AtomicU32,
+    #[cfg(loom)]
+    queue: loom::sync::Mutex<()>,
+    #[cfg(loom)]
+    woken: loom::sync::Condvar,
+}
+
+#[cfg(not(loom))]
+mod real {
+    #![allow(unsafe_code, reason = "the futex system call has no safe wrapper")]
+
+    use super::{Duration, Futex};
+    use crate::sync::Ordering;
+    use std::ptr;
+
+    impl Futex {
+        pub(crate) fn new() -> Self {
+            Self {
+                word: crate::sync::AtomicU32::new(0),
+            }
+        }
+
+        /// The value to hand to [`wait`](Futex::wait), taken before the sleeper says that it will sleep.
+        pub(crate) fn ticket(&self) -> u32 {
+            self.word.load(Ordering::Acquire)
+        }
+
+        /// Sleeps until [`wake_all`](Futex::wake_all), at most for `timeout` on the monotonic clock. Returns
+        /// at once if the word is no longer `ticket`; may return for no reason.
+        pub(crate) fn wait(&self, ticket: u32, timeout: Duration) {
+            let timeout = libc::timespec {
+                tv_sec: timeout.as_secs().min(i64::MAX as u64) as libc::time_t,
+                tv_nsec: timeout.subsec_nanos() as libc::c_long,
+            };
+            // The result does not matter: woken, changed, interrupted and timed out all mean "look again".
+            // SAFETY: the word is a live, aligned u32 for as long as `self` is borrowed, and the timeout
+            // outlives the call.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_futex,
+                    self.word.as_ptr(),
+                    libc::FUTEX_WAIT,
+                    ticket,
+                    ptr::from_ref(&timeout),
+                );
+            }
+        }
+
+        /// Changes the word, so that nobody who took a ticket before goes to sleep, and wakes all who sleep.
+        pub(crate) fn wake_all(&self) {
+            self.word.fetch_add(1, Ordering::Release);
+            // SAFETY: the word is a live, aligned u32; waking reads no other memory.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_futex,
+                    self.word.as_ptr(),
+                    libc::FUTEX_WAKE,
+                    i32::MAX,
+                );
+            }
+        }
+    }
+}
+
+#[cfg(loom)]
+mod model {
+    use super::{Duration, Futex};
+    use crate::sync::{AtomicU32, Ordering};
+
+    impl Futex {
+        pub(crate) fn new() -> Self {
+            Self {
+                word: AtomicU32::new(0),
+                queue: loom::sync::Mutex::new(()),
+                woken: loom::sync::Condvar::new(),
+            }
+        }
+
+        pub(crate) fn ticket(&self) -> u32 {
+            self.word.load(Ordering::Acquire)
+        }
+
+        /// Sleeps without a timeout, so that a wake that never comes is a deadlock, which loom reports.
+        pub(crate) fn wait(&self, ticket: u32, _: Duration) {
+            let queue = self.queue.lock().unwrap();
+            if self.word.load(Ordering::Relaxed) == ticket {
+                drop(self.woken.wait(queue).unwrap());
+            }
+        }
+
+        pub(crate) fn wake_all(&self) {
+            self.word.fetch_add(1, Ordering::Release);
+            // The kernel compares and enqueues under the lock that the waker takes.
+            drop(self.queue.lock().unwrap());
+            self.woken.notify_all();
+        }
+    }
+}

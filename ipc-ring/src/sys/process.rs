@@ -1,0 +1,22 @@
+//! What a process says about itself, for people to read. Nothing is decided by it.
+
+use std::fs;
+
+/// Clock ticks between boot and the start of this process, the 22nd field of `/proc/self/stat`; 0 if unknown.
+pub(crate) fn start_time() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is a name in parentheses that may itself hold spaces and parentheses.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = after_name.split_ascii_whitespace().nth(19);
+    field.and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+/// The file name of this program, cut to `N` bytes and padded with zeros.
+pub(crate) fn program<const N: usize>() -> [u8; N] {
+    let path = std::env::current_exe().unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let mut bytes = [0; N];
+    let len = name.len().min(N);
+    bytes[..len].copy_from_slice(&name[..len]);
+    bytes
+}
