@@ -1,0 +1,220 @@
+//! A child process, and a watchdog over every wait for it.
+
+use crate::stage::MARK;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No test waits longer for anything: what takes so long hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that plays a role. Killed, if need be, when dropped.
+#[derive(Debug)]
+pub struct Child {
+    role: String,
+    process: process::Child,
+    lines: Receiver<String>,
+    thread: i32,
+}
+
+impl Child {
+    pub(crate) fn start(role: &str, command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("the test binary starts again");
+        let stdout = process.stdout.take().expect("piped");
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some((_, told)) = line.split_once(MARK)
+                    && sender.send(told.to_owned()).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        let mut child = Self {
+            role: role.to_owned(),
+            process,
+            lines,
+            thread: 0,
+        };
+        child.thread = child
+            .hear()
+            .parse()
+            .expect("a child begins with its thread's id");
+        child
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id() as i32)
+    }
+
+    /// Waits for a line that it tells.
+    ///
+    /// # Panics
+    ///
+    /// If it ends, or keeps silent for too long.
+    pub fn hear(&mut self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("{} hangs: {}", self.role, self.doing()),
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("{} ended: {:?}", self.role, self.process.wait())
+            }
+        }
+    }
+
+    /// Says a line to it.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.process.stdin.as_mut().expect("piped");
+        writeln!(stdin, "{line}").expect("the child listens");
+    }
+
+    /// Waits until it has ended well.
+    ///
+    /// # Panics
+    ///
+    /// If it ends otherwise, or does not end.
+    pub fn finish(self) {
+        let role = self.role.clone();
+        let status = self.end();
+        assert!(status.success(), "{role}: {status}");
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub fn end(mut self) -> ExitStatus {
+        drop(self.process.stdin.take());
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self
+                .lines
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(_) => {}
+                // Its end of the pipe is closed: it is on its way out.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("{} hangs: {}", self.role, self.doing()),
+            }
+        }
+        self.process.wait().expect("it is our child")
+    }
+
+    /// Kills it, and waits until it is gone.
+    ///
+    /// # Panics
+    ///
+    /// If it ended before, for a reason of its own.
+    pub fn kill(mut self) {
+        self.process.kill().expect("it is our child");
+        let status = self.process.wait().expect("it is our child");
+        assert_eq!(
+            status.signal(),
+            Some(libc::SIGKILL),
+            "{}: {status}",
+            self.role
+        );
+    }
+
+    /// Kills it, and leaves it as a zombie, which still has its pid.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn kill_unreaped(&mut self) {
+        self.process.kill().expect("it is our child");
+        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(self.pid()), ended).expect("it is our child");
+        assert_eq!(state(&format!("/proc/{}/stat", self.id())), 'Z');
+    }
+
+    /// Stops it (SIGSTOP), and waits until it stands still.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn stop(&mut self) {
+        kill(self.pid(), Signal::SIGSTOP).expect("it is our child");
+        let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(self.pid()), stopped).expect("it is our child");
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn go_on(&mut self) {
+        kill(self.pid(), Signal::SIGCONT).expect("it is our child");
+    }
+
+    /// Waits until the thread that plays the role sleeps on a futex.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come to that.
+    pub fn wait_until_asleep(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while !self.is_asleep() {
+            assert!(
+                Instant::now() < until,
+                "{} stays awake: {}",
+                self.role,
+                self.doing()
+            );
+            thread::yield_now();
+        }
+    }
+
+    fn is_asleep(&self) -> bool {
+        let stat = format!("/proc/{}/task/{}/stat", self.id(), self.thread);
+        // Kernels that hide the place say "0".
+        state(&stat) == 'S'
+            && ["0", "futex"]
+                .iter()
+                .any(|&place| self.doing().starts_with(place))
+    }
+
+    /// The place in the kernel where its thread is, for people.
+    fn doing(&self) -> String {
+        let path = format!("/proc/{}/task/{}/wchan", self.id(), self.thread);
+        fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+/// The state of a process or thread, by its `stat` file.
+fn state(file: &str) -> char {
+    let stat = fs::read_to_string(file).unwrap_or_default();
+    // The name before it, in parentheses, may hold anything.
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.unwrap_or('?')
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Fails if it was waited for, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,13 @@
+//! What the process tests share: a test that plays in several processes, the places it plays in, and the traces
+//! that it must not leave.
+
+mod child;
+mod ring_name;
+pub mod sandbox;
+pub mod seccomp;
+mod stage;
+pub mod traces;
+
+pub use child::Child;
+pub use ring_name::RingName;
+pub use stage::{Parent, Stage, skip};

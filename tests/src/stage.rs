@@ -1,0 +1,161 @@
+//! A test that plays in several processes: the test binary executes itself again, for the one test that wants a
+//! child, which then plays the role that its environment names.
+
+use crate::{Child, RingName};
+use std::env;
+use std::io::{self, BufRead, Write};
+use std::process::{self, Command};
+use std::str::FromStr;
+
+const ROLE: &str = "IPC_RING_TEST_ROLE";
+const ARGUMENTS: &str = "IPC_RING_TEST_ARGUMENTS";
+
+/// Begins what a child tells its parent; the test harness writes to the same pipe.
+pub(crate) const MARK: char = '\u{2}';
+
+/// The stage of the test that says this, with the roles that its children play. In a child it does not return.
+#[macro_export]
+macro_rules! stage {
+    ($($role:ident),+ $(,)?) => {{
+        fn here() {}
+        $crate::Stage::enter(
+            ::std::any::type_name_of_val(&here),
+            &[$((stringify!($role), $role as fn(&mut $crate::Parent))),+],
+        )
+    }};
+}
+
+/// Starts the children of one test.
+#[derive(Debug)]
+pub struct Stage {
+    test: String,
+    roles: Vec<&'static str>,
+}
+
+impl Stage {
+    /// See [`stage!`](crate::stage).
+    ///
+    /// # Panics
+    ///
+    /// In a child, if its role is not one of `roles`.
+    pub fn enter(here: &'static str, roles: &[(&'static str, fn(&mut Parent))]) -> Self {
+        if let Ok(role) = env::var(ROLE) {
+            let play = roles.iter().find(|(name, _)| *name == role);
+            let (_, play) = play.expect("the role is one of the stage's");
+            let mut parent = Parent::of_this_process();
+            parent.tell(nix::unistd::gettid());
+            play(&mut parent);
+            // Not by returning: what the harness prints is of no interest, and a role may be unable to write.
+            process::exit(0);
+        }
+        let path = here.strip_suffix("::here").unwrap_or(here);
+        let test = path.split_once("::").map_or(path, |(_, test)| test);
+        Self {
+            test: test.to_owned(),
+            roles: roles.iter().map(|(name, _)| *name).collect(),
+        }
+    }
+
+    /// A name that no other test, process or run has.
+    pub fn ring(&self) -> RingName {
+        RingName::of(&self.test)
+    }
+
+    /// The command of a child that plays `role`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such role.
+    pub fn command(&self, role: &str, arguments: &[&str]) -> Command {
+        assert!(self.roles.contains(&role), "{role} is not on stage");
+        let mut command = Command::new(env::current_exe().expect("/proc is there"));
+        command
+            .args([&self.test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(ROLE, role)
+            .env(ARGUMENTS, arguments.join("\n"));
+        command
+    }
+
+    /// Starts a child that plays `role`.
+    pub fn start(&self, role: &str, arguments: &[&str]) -> Child {
+        Child::start(role, &mut self.command(role, arguments))
+    }
+
+    /// Has `role` played from beginning to end.
+    pub fn play(&self, role: &str, arguments: &[&str]) {
+        self.start(role, arguments).finish();
+    }
+}
+
+/// A child's line to its parent.
+#[derive(Debug)]
+pub struct Parent {
+    arguments: Vec<String>,
+}
+
+impl Parent {
+    fn of_this_process() -> Self {
+        // A child must not outlive a test that was ended by force.
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).expect("prctl");
+        let arguments = env::var(ARGUMENTS).unwrap_or_default();
+        Self {
+            arguments: arguments.split('\n').map(str::to_owned).collect(),
+        }
+    }
+
+    /// What the test gave this child as its argument number `index`.
+    ///
+    /// # Panics
+    ///
+    /// If it gave fewer.
+    pub fn argument(&self, index: usize) -> &str {
+        &self.arguments[index]
+    }
+
+    /// The same as a number.
+    ///
+    /// # Panics
+    ///
+    /// If it isn't one.
+    pub fn number<N: FromStr>(&self, index: usize) -> N {
+        let number = self.argument(index).parse();
+        number.unwrap_or_else(|_| panic!("{:?} is no number", self.argument(index)))
+    }
+
+    /// Says a line.
+    ///
+    /// # Panics
+    ///
+    /// If nobody can hear it.
+    pub fn tell(&mut self, line: impl ToString) {
+        let mut stdout = io::stdout().lock();
+        let line = format!("{MARK}{}\n", line.to_string());
+        stdout
+            .write_all(line.as_bytes())
+            .expect("the parent listens");
+        stdout.flush().expect("the parent listens");
+    }
+
+    /// Waits for a line. Ends the process if the parent has hung up.
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        match io::stdin().lock().read_line(&mut line) {
+            Ok(read) if read > 0 => line.trim_end().to_owned(),
+            _ => process::exit(0),
+        }
+    }
+}
+
+/// Says why a test can't run here. Where everything must run, that is a failure.
+///
+/// # Panics
+///
+/// If the environment has `CI`.
+pub fn skip(reason: &str) {
+    assert!(
+        env::var_os("CI").is_none(),
+        "must not be skipped in CI: {reason}"
+    );
+    // Past the harness, which keeps to itself what a passing test prints.
+    let _ = writeln!(io::stderr(), "skipped: {reason}");
+}

@@ -1,0 +1,75 @@
+//! What a process can leave behind: descriptors, mappings, and names in `/dev/shm`.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// What there is at a time.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Traces {
+    descriptors: BTreeSet<String>,
+    mappings: Vec<String>,
+    names: BTreeSet<String>,
+}
+
+impl Traces {
+    /// Looks. In a process of which nobody else uses descriptors; `/dev/shm` is searched for names with `part`.
+    ///
+    /// # Panics
+    ///
+    /// If `/proc` is not there.
+    pub fn of_this_process(part: &str) -> Self {
+        Self {
+            descriptors: descriptors(),
+            mappings: mappings(),
+            names: names(part),
+        }
+    }
+}
+
+/// Runs `action` and checks that nothing is left of it. `part` is found in the names that it could leave.
+///
+/// # Panics
+///
+/// If something is.
+pub fn leaves_none<R>(part: &str, action: impl FnOnce() -> R) -> R {
+    let before = Traces::of_this_process(part);
+    let result = action();
+    assert_eq!(
+        Traces::of_this_process(part),
+        before,
+        "left behind (right: before)"
+    );
+    result
+}
+
+/// Open descriptors, with what they are of.
+pub fn descriptors() -> BTreeSet<String> {
+    let entries = fs::read_dir("/proc/self/fd")
+        .expect("/proc is there")
+        .flatten();
+    let described = entries.filter_map(|entry| {
+        // The descriptor of this very directory is gone when it is asked for.
+        let target = fs::read_link(entry.path()).ok()?;
+        Some(format!("{:?} {}", entry.file_name(), target.display()))
+    });
+    described.filter(|line| !line.ends_with("/fd")).collect()
+}
+
+/// Mappings of shared memory: the lines of `/proc/self/maps`.
+pub fn mappings() -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc is there");
+    maps.lines()
+        .filter(|line| line.contains("/dev/shm/"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Names in `/dev/shm` that contain `part`, and temporary names.
+pub fn names(part: &str) -> BTreeSet<String> {
+    let temporary = format!("ipc-ring~{}-", std::process::id());
+    let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.contains(part) || name.contains(&temporary))
+        .collect()
+}

@@ -1,0 +1,6 @@
+use ipc_ring::ShmMessage;
+
+#[derive(ShmMessage)]
+enum Never {}
+
+fn main() {}
