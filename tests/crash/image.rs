@@ -1,0 +1,213 @@
+//! Crash images: the bytes of a segment as a kill would leave them, and the store that merges equal ones.
+#![allow(unsafe_code, reason = "the victim's segment is mapped")]
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+use anyhow::{Context as _, Result};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::step::Victim;
+
+/// A segment's name, and where the system keeps the object of that name.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Object {
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!(
+            "/dev/shm/ipc-ring.{}:{}",
+            self.namespace, self.name
+        ))
+    }
+
+    /// Puts `bytes` under this name. No participant's byte is locked in the new object: to everybody who opens it,
+    /// the processes that wrote these bytes are dead.
+    pub(crate) fn materialize(&self, bytes: &[u8]) -> Result<()> {
+        let path = self.path();
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("creating {}", path.display()))?;
+        file.write_all(bytes)
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Removes what may be left under this name; whether there was something.
+    pub(crate) fn discard(&self) -> bool {
+        fs::remove_file(self.path()).is_ok()
+    }
+}
+
+/// All objects that exist right now in namespaces that begin with `prefix`.
+pub(crate) fn leftovers(prefix: &str) -> Vec<PathBuf> {
+    let prefix = format!("ipc-ring.{prefix}");
+    let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// A read-only mapping of the victim's segment.
+pub(crate) struct View {
+    start: NonNull<c_void>,
+    len: NonZeroUsize,
+}
+
+impl View {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let len = usize::try_from(file.metadata()?.len())?;
+        let len = NonZeroUsize::new(len).context("the segment is empty")?;
+        // SAFETY: a new mapping at an address of the kernel's choice invalidates no existing one.
+        let start = unsafe {
+            mmap(
+                None,
+                len,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                file,
+                0,
+            )
+        };
+        let start = start.with_context(|| format!("mapping {}", path.display()))?;
+        Ok(Self { start, len })
+    }
+
+    /// The bytes as they are while the victim stands still.
+    pub(crate) fn bytes<'a>(&'a self, _stopped: &'a Victim) -> &'a [u8] {
+        // SAFETY: the mapping is `len` bytes long and lives as long as `self`. Its only writer is the victim: it is
+        // stopped whenever somebody holds a reference to it, and stepping it needs an exclusive one.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.len.get()) }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: `start` and `len` are those of the mapping made in `open`, and no slice of it outlives `self`.
+        let unmapped = unsafe { munmap(self.start, self.len.get()) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// Which part of the victim's life an image belongs to. Equal bytes in different phases are different images:
+/// what the log outside the segment promises about them differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    /// The operation has not begun.
+    Before,
+    /// The operation has begun and not returned.
+    During,
+    /// The operation has returned.
+    After,
+}
+
+/// A distinct crash image.
+pub(crate) struct Image {
+    pub(crate) phase: Phase,
+    pub(crate) bytes: Vec<u8>,
+    /// The number of instructions after which it was seen for the first time.
+    pub(crate) first_step: u64,
+    /// The number of instructions after which it was seen at all.
+    pub(crate) seen: u64,
+    /// Where the victim stood when it was seen for the first time.
+    pub(crate) address: String,
+}
+
+/// The distinct images of one exploration, in the order in which they were first seen.
+#[derive(Default)]
+pub(crate) struct Images {
+    distinct: Vec<Image>,
+    by_hash: HashMap<(Phase, u64), Vec<usize>>,
+    hasher: RandomState,
+    /// An index into `distinct` and the number of instructions, for each change of the image.
+    timeline: Vec<(usize, u64)>,
+}
+
+impl Images {
+    /// Notes what the segment looked like after `step` instructions; `address` is asked for only if it is news.
+    pub(crate) fn record(
+        &mut self,
+        phase: Phase,
+        step: u64,
+        bytes: &[u8],
+        address: impl FnOnce() -> String,
+    ) {
+        if let Some(&(last, _)) = self.timeline.last() {
+            let last = &mut self.distinct[last];
+            if last.phase == phase && last.bytes == bytes {
+                last.seen += 1;
+                return;
+            }
+        }
+        let index = self.index_of(phase, step, bytes, address);
+        self.timeline.push((index, step));
+    }
+
+    fn index_of(
+        &mut self,
+        phase: Phase,
+        step: u64,
+        bytes: &[u8],
+        address: impl FnOnce() -> String,
+    ) -> usize {
+        let known = self
+            .by_hash
+            .entry((phase, self.hasher.hash_one(bytes)))
+            .or_default();
+        if let Some(&index) = known
+            .iter()
+            .find(|&&index| self.distinct[index].bytes == bytes)
+        {
+            self.distinct[index].seen += 1;
+            return index;
+        }
+        known.push(self.distinct.len());
+        self.distinct.push(Image {
+            phase,
+            bytes: bytes.to_vec(),
+            first_step: step,
+            seen: 1,
+            address: address(),
+        });
+        self.distinct.len() - 1
+    }
+
+    pub(crate) fn distinct(&self) -> &[Image] {
+        &self.distinct
+    }
+
+    pub(crate) fn timeline(&self) -> &[(usize, u64)] {
+        &self.timeline
+    }
+}
+
+/// The 64-bit words in which two images of one segment differ, as offset, word there, word here.
+pub(crate) fn changed_words(there: &[u8], here: &[u8]) -> Vec<(usize, u64, u64)> {
+    let words = |bytes: &[u8]| {
+        let (words, rest) = bytes.as_chunks::<8>();
+        debug_assert!(rest.is_empty(), "segments are whole pages");
+        words
+            .iter()
+            .map(|&word| u64::from_ne_bytes(word))
+            .collect::<Vec<_>>()
+    };
+    let pairs = words(there).into_iter().zip(words(here)).enumerate();
+    pairs
+        .filter(|(_, (there, here))| there != here)
+        .map(|(index, (there, here))| (index * 8, there, here))
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! Killed at every instruction: the crash explorer.
+//!
+//! A victim is single-stepped through one operation. After each instruction the bytes of the segment are a crash
+//! image; from each distinct image survivors recover, in two orders, and an oracle holds what they report against a
+//! log that never was in the segment. Then planted bugs show that the oracle can fail.
+//!
+//! `cargo test -p ipc-ring-tests --test crash` runs a version of under two minutes, with `-- --full` everything.
+//! Words behind `--` select the scenarios whose names contain all of them; `-- --list` shows the names.
+
+mod controls;
+mod event;
+mod explore;
+mod image;
+mod message;
+mod oracle;
+mod recover;
+mod scenario;
+mod step;
+mod survivor;
+mod table;
+mod victim;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::controls::Control;
+use crate::explore::{Explorer, Report};
+use crate::image::{Object, leftovers};
+use crate::scenario::{Scenario, matrix};
+use crate::table::Table;
+
+/// Evaluates an expression with the number of words as a constant.
+macro_rules! with_words {
+    ($words:expr, $n:ident => $body:expr) => {
+        match $words {
+            1 => {
+                const $n: usize = 1;
+                $body
+            }
+            7 => {
+                const $n: usize = 7;
+                $body
+            }
+            25 => {
+                const $n: usize = 25;
+                $body
+            }
+            other => anyhow::bail!("no message has {other} words"),
+        }
+    };
+}
+use with_words;
+
+/// How many failures are printed in full.
+const SHOWN_FAILURES: usize = 20;
+
+/// No new scenario is begun after this many failures.
+const MOST_FAILURES: usize = 100;
+
+fn main() -> Result<ExitCode> {
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
+    let arguments = arguments.iter().map(String::as_str).collect::<Vec<_>>();
+    match arguments.as_slice() {
+        ["--survivor"] => survivor::serve().map(|()| ExitCode::SUCCESS),
+        [role @ ("--victim" | "--stage"), scenario, namespace, name] => {
+            let object = Object {
+                namespace: (*namespace).to_owned(),
+                name: (*name).to_owned(),
+            };
+            be_victim(role, &scenario.parse()?, &object).map(|()| ExitCode::SUCCESS)
+        }
+        _ => be_explorer(&arguments),
+    }
+}
+
+fn be_victim(role: &str, scenario: &Scenario, object: &Object) -> Result<()> {
+    with_words!(scenario.words, N => match role {
+        "--stage" => victim::stage_and_die::<N>(scenario, object),
+        _ => victim::run::<N>(scenario, object),
+    })
+}
+
+fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
+    if let Err(reason) = step::supported() {
+        println!("skipped: {reason}\n0 passed, 0 failed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let full = arguments.contains(&"--full");
+    let filters = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect::<Vec<_>>();
+    let mut scenarios = matrix(full);
+    scenarios.retain(|scenario| {
+        let name = scenario.to_string();
+        filters.iter().all(|filter| name.contains(**filter))
+    });
+    if arguments.contains(&"--list") {
+        scenarios
+            .iter()
+            .for_each(|scenario| println!("{scenario}: test"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if scenarios.is_empty() {
+        println!("0 passed, 0 failed");
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let namespace = format!("crash-{}", std::process::id());
+    let started = Instant::now();
+    let (reports, controls) = explore_all(&scenarios, &namespace)?;
+    let table = Table::of(&reports);
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{table}\n{} instructions in {seconds:.1} s\n",
+        table.steps()
+    );
+
+    let mut failures = reports
+        .iter()
+        .flat_map(|report| {
+            report
+                .failures
+                .iter()
+                .map(move |failure| format!("{}\n    {failure}", report.scenario))
+        })
+        .collect::<Vec<_>>();
+    println!("planted bugs:");
+    for Control { name, caught } in &controls {
+        match caught {
+            Some(how) => println!(
+                "  {name:<42} caught: {}",
+                how.lines().next().unwrap_or_default()
+            ),
+            None => {
+                println!("  {name:<42} NOT CAUGHT");
+                failures.push(format!("the planted bug {name:?} was not caught"));
+            }
+        }
+    }
+    for path in leftovers(&namespace) {
+        failures.push(format!("{} is left behind", path.display()));
+    }
+    for failure in failures.iter().take(SHOWN_FAILURES) {
+        println!("\nFAILED: {failure}");
+    }
+    if failures.len() > SHOWN_FAILURES {
+        println!("\n… and {} more failures", failures.len() - SHOWN_FAILURES);
+    }
+
+    if reports.len() < scenarios.len() {
+        let left = scenarios.len() - reports.len();
+        println!(
+            "\nstopped after {} failures, with {left} scenarios not begun",
+            failures.len()
+        );
+    }
+
+    let failed_scenarios = reports
+        .iter()
+        .filter(|report| !report.failures.is_empty())
+        .count();
+    let failed_controls = controls
+        .iter()
+        .filter(|control| control.caught.is_none())
+        .count();
+    let failed = (failed_scenarios + failed_controls).max(usize::from(!failures.is_empty()));
+    let passed = (reports.len() + controls.len()).saturating_sub(failed);
+    println!("\n{passed} passed, {failed} failed");
+    Ok(if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Explores on every processor at once, each with victims and survivors of its own.
+fn explore_all(scenarios: &[Scenario], namespace: &str) -> Result<(Vec<Report>, Vec<Control>)> {
+    let processors = step::processors();
+    if processors.is_empty() {
+        bail!("the system does not say which processors may be used");
+    }
+    let (next, failures) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let reports = Mutex::new(Vec::new());
+    let controls = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let workers = processors.iter().enumerate().map(|(worker, &processor)| {
+            let (next, failures, reports, controls) = (&next, &failures, &reports, &controls);
+            scope.spawn(move || -> Result<()> {
+                step::stay_on(processor)?;
+                let mut explorer = Explorer::new(format!("{namespace}-{worker}"))?;
+                if worker == 0 {
+                    *controls.lock().expect("no holder panics") = controls::run(&mut explorer)?;
+                }
+                // Relaxed: handing out numbers orders nothing.
+                while failures.load(Ordering::Relaxed) < MOST_FAILURES
+                    && let Some(&scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let report = explorer.explore(scenario);
+                    failures.fetch_add(report.failures.len(), Ordering::Relaxed);
+                    reports.lock().expect("no holder panics").push(report);
+                }
+                Ok(())
+            })
+        });
+        let workers = workers.collect::<Vec<_>>();
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .map_err(|_| anyhow::anyhow!("an explorer panicked"))?
+        })
+    })
+    .context("exploring")?;
+    let reports = reports.into_inner().expect("no holder panicked");
+    Ok((reports, controls.into_inner().expect("no holder panicked")))
+}
