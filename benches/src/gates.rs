@@ -1,0 +1,177 @@
+//! What this ring has promised, and whether it holds.
+
+use std::fmt;
+
+use crate::{
+    contenders::{Cell, OURS, Pattern},
+    measure::Measurement,
+    stats::Estimate,
+};
+
+/// Fewer rounds decide nothing.
+pub(crate) const LEAST_ROUNDS: usize = 20;
+
+/// A bound on the ratio of this ring to another contender.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    pattern: Pattern,
+    message_bytes: usize,
+    to: &'static str,
+    bound: Bound,
+}
+
+const GATES: [Gate; 5] = [
+    Gate {
+        pattern: Pattern::RoundTrip,
+        message_bytes: 56,
+        to: "floor",
+        bound: Bound::AtMost(1.15),
+    },
+    at_least_as_fast_as_rtrb(8, 0.85),
+    at_least_as_fast_as_rtrb(56, 1.0),
+    at_least_as_fast_as_rtrb(64, 1.0),
+    at_least_as_fast_as_rtrb(256, 1.0),
+];
+
+const fn at_least_as_fast_as_rtrb(message_bytes: usize, times: f64) -> Gate {
+    Gate {
+        pattern: Pattern::Throughput,
+        message_bytes,
+        to: "rtrb",
+        bound: Bound::AtLeast(times),
+    }
+}
+
+/// How far a gate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Holds,
+    /// The median misses, but chance may be the reason.
+    Undecided,
+    /// The whole interval misses.
+    Misses,
+}
+
+impl Bound {
+    fn verdict(self, ratio: Estimate) -> Verdict {
+        let (holds, misses) = match self {
+            Self::AtMost(bound) => (ratio.median <= bound, ratio.low > bound),
+            Self::AtLeast(bound) => (ratio.median >= bound, ratio.high < bound),
+        };
+        match (holds, misses) {
+            (true, _) => Verdict::Holds,
+            (false, false) => Verdict::Undecided,
+            (false, true) => Verdict::Misses,
+        }
+    }
+}
+
+/// A gate and what was measured.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    gate: Gate,
+    ratio: Estimate,
+    pub(crate) verdict: Verdict,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gate {
+            pattern,
+            message_bytes,
+            to,
+            bound,
+        } = self.gate;
+        let verdict = match self.verdict {
+            Verdict::Holds => "holds",
+            Verdict::Undecided => "undecided",
+            Verdict::Misses => "MISSES",
+        };
+        let (words, bound) = match bound {
+            Bound::AtMost(bound) => ("at most", bound),
+            Bound::AtLeast(bound) => ("at least", bound),
+        };
+        let Estimate { median, low, high } = self.ratio;
+        write!(
+            f,
+            "{verdict:9}  {}/{message_bytes}: {words} {bound} x {to}; is {median:.3} [{low:.3}, {high:.3}]",
+            pattern.name()
+        )
+    }
+}
+
+/// Holds every gate against what was measured; what was not measured is not held against anybody.
+pub(crate) fn check(measurement: &Measurement) -> Vec<Checked> {
+    GATES
+        .iter()
+        .filter_map(|&gate| {
+            let result = measurement.results.iter().find(|result| {
+                (result.pattern, result.message_bytes) == (gate.pattern, gate.message_bytes)
+            })?;
+            let ratio = result.standing(OURS)?.ratio_to(result.standing(gate.to)?);
+            Some(Checked {
+                gate,
+                ratio,
+                verdict: gate.bound.verdict(ratio),
+            })
+        })
+        .collect()
+}
+
+/// Whether a gate is about this cell.
+pub(crate) fn concerns(cell: &Cell) -> bool {
+    GATES
+        .iter()
+        .any(|gate| (gate.pattern, gate.message_bytes) == (cell.pattern, cell.message_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ratio(low: f64, median: f64, high: f64) -> Estimate {
+        Estimate { median, low, high }
+    }
+
+    #[test]
+    fn a_gate_misses_only_with_its_whole_interval() {
+        let at_most = Bound::AtMost(1.15);
+        assert_eq!(at_most.verdict(ratio(1.0, 1.15, 1.3)), Verdict::Holds);
+        assert_eq!(at_most.verdict(ratio(1.1, 1.2, 1.3)), Verdict::Undecided);
+        assert_eq!(at_most.verdict(ratio(1.16, 1.2, 1.3)), Verdict::Misses);
+
+        let at_least = Bound::AtLeast(0.85);
+        assert_eq!(at_least.verdict(ratio(0.7, 0.85, 0.9)), Verdict::Holds);
+        assert_eq!(at_least.verdict(ratio(0.7, 0.8, 0.9)), Verdict::Undecided);
+        assert_eq!(at_least.verdict(ratio(0.7, 0.8, 0.84)), Verdict::Misses);
+    }
+
+    #[test]
+    fn every_gate_is_about_something_measured() {
+        let cells = crate::contenders::cells();
+        assert_eq!(
+            cells.iter().filter(|cell| concerns(cell)).count(),
+            GATES.len()
+        );
+        for gate in GATES {
+            let cell = cells
+                .iter()
+                .find(|cell| {
+                    (cell.pattern, cell.message_bytes) == (gate.pattern, gate.message_bytes)
+                })
+                .unwrap();
+            for name in [OURS, gate.to] {
+                assert!(
+                    cell.entries.iter().any(|entry| entry.contender == name),
+                    "{name}"
+                );
+            }
+        }
+    }
+}

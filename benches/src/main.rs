@@ -1,0 +1,175 @@
+//! ipc-ring beside its rivals and the kernel's channels, in one run.
+//!
+//!     cargo run --release -p ipc-ring-benches -- --help
+
+mod contender;
+mod contenders;
+mod gates;
+mod machine;
+mod measure;
+mod message;
+mod report;
+mod stats;
+mod timed_loop;
+mod worker;
+
+use std::{fs, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    contenders::{Cell, Pattern, cells},
+    gates::{LEAST_ROUNDS, Verdict},
+    machine::Cores,
+    measure::{Settings, measure},
+};
+
+/// Measures ipc-ring beside rtrb, a pipe, a Unix socket, the machine's floor and its ceiling.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Takes under a minute: short runs, and the fewest rounds that decide anything
+    #[arg(long)]
+    quick: bool,
+
+    /// How many paired rounds [default: 40; with --quick: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+
+    /// Only these: a pattern, a size of message, or both (round-trip, /56, throughput/8); may be given several times
+    #[arg(long, value_name = "PATTERN/SIZE")]
+    only: Vec<Only>,
+
+    /// Fails if this ring misses one of its promises
+    #[arg(long)]
+    check: bool,
+
+    /// Writes the figures to FILE
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// The cores of the two sides [default: two that share no hardware core, if there are such]
+    #[arg(long, value_name = "A,B")]
+    cores: Option<Cores>,
+
+    /// Repeats the order of an earlier run [default: another one every time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// A choice of cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Only {
+    pattern: Option<Pattern>,
+    message_bytes: Option<usize>,
+}
+
+impl Only {
+    fn includes(self, cell: &Cell) -> bool {
+        self.pattern.is_none_or(|pattern| pattern == cell.pattern)
+            && self
+                .message_bytes
+                .is_none_or(|bytes| bytes == cell.message_bytes)
+    }
+}
+
+impl FromStr for Only {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (pattern, size) = text.split_once('/').unwrap_or((text, ""));
+        let some = |part: &str| (!part.is_empty()).then(|| part.to_owned());
+        Ok(Self {
+            pattern: some(pattern)
+                .map(|name| Pattern::from_str(&name, true))
+                .transpose()?,
+            message_bytes: some(size)
+                .map(|size| {
+                    size.parse()
+                        .map_err(|_| format!("`{size}` is no size in bytes"))
+                })
+                .transpose()?,
+        })
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let chosen: Vec<Cell> = cells()
+        .into_iter()
+        .filter(|cell| {
+            options.only.is_empty() || options.only.iter().any(|only| only.includes(cell))
+        })
+        .collect();
+    ensure!(
+        !chosen.is_empty(),
+        "nothing is measured at that size of message"
+    );
+
+    let (default_rounds, run_time) = if options.quick { (20, 8) } else { (40, 30) };
+    let settings = Settings {
+        cores: options.cores.map_or_else(Cores::choose, Ok)?,
+        rounds: options.rounds.map_or(default_rounds, usize::from),
+        run_time: Duration::from_millis(run_time),
+        seed: options.seed.unwrap_or_else(|| fastrand::u64(..)),
+    };
+    if options.check {
+        ensure!(
+            settings.rounds >= LEAST_ROUNDS,
+            "--check needs at least {LEAST_ROUNDS} rounds: fewer decide nothing"
+        );
+        ensure!(
+            chosen.iter().any(gates::concerns),
+            "nothing is promised about what --only leaves"
+        );
+    }
+    if let Some(load) = machine::load().filter(|&load| load > 0.5) {
+        eprintln!("Others are at work on this machine (load {load}): the intervals will be wide.");
+    }
+
+    let measurement = measure(&chosen, &settings)?;
+    println!("{}", report::text(&measurement, &settings));
+    if let Some(path) = &options.json {
+        fs::write(path, report::json(&measurement, &settings)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+
+    if !options.check {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let checked = gates::check(&measurement);
+    for gate in &checked {
+        println!("{gate}");
+    }
+    let missed = checked.iter().any(|gate| gate.verdict == Verdict::Misses);
+    Ok(ExitCode::from(u8::from(missed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_are_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_choice_names_a_pattern_or_a_size_or_both() {
+        let parsed = |text: &str| {
+            text.parse::<Only>()
+                .map(|only| (only.pattern, only.message_bytes))
+        };
+        assert_eq!(parsed("throughput"), Ok((Some(Pattern::Throughput), None)));
+        assert_eq!(parsed("/64"), Ok((None, Some(64))));
+        assert_eq!(
+            parsed("round-trip/8"),
+            Ok((Some(Pattern::RoundTrip), Some(8)))
+        );
+        assert!(parsed("round-trip/x").is_err());
+        assert!(parsed("sideways").is_err());
+    }
+}
