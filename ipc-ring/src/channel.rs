@@ -5,6 +5,7 @@ mod in_place;
 mod iter;
 mod receiver;
 mod sender;
+mod standoff;
 
 pub use in_place::{Reservation, Written};
 pub use iter::{Drain, Iter, TryIter};
@@ -289,6 +290,9 @@ impl<T: ShmMessage> Builder<T, Spsc> {
     }
 
     /// Takes the receiver's role, and goes on where a predecessor ended.
+    ///
+    /// If the ring is empty, a sender that left or died before now is not spoken of any more: the receiver then waits
+    /// for the next one.
     ///
     /// # Errors
     ///

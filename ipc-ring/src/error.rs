@@ -368,7 +368,8 @@ macro_rules! send_error {
                 }
             }
 
-            pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> $name<U> {
+            /// The same error, with another value in place of what was not sent.
+            pub fn map<U>(self, with: impl FnOnce(T) -> U) -> $name<U> {
                 match self {
                     $(Self::$variant(value) => $name::$variant(with(value)),)+
                 }
@@ -446,8 +447,8 @@ macro_rules! recv_error {
             $($(#[$variant_doc])* $variant,)*
             /// Every sender has left and the ring is drained. A later sender continues it.
             Closed,
-            /// The sender ended without leaving, and the ring is drained. Said once; then it is `Closed` until
-            /// a later sender continues. At most the message that it was sending is lost.
+            /// The sender ended without leaving, and the ring is drained. Said once; then the next one is waited for.
+            /// At most the message that it was sending is lost.
             SenderDied {
                 /// Its pid, in its own pid namespace.
                 pid: u32,

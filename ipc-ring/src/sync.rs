@@ -101,6 +101,8 @@ pub(crate) enum Fault {
     NoLightBarrier,
     /// The sleeper looks again without a barrier after arming.
     NoHeavyBarrier,
+    /// A sleeper that was rung keeps the number that it had armed.
+    StayArmed,
     /// The sleeper does not look again after arming.
     NoSecondLook,
     /// The waker answers without ringing.

@@ -149,6 +149,10 @@ impl Waker {
 /// The private side of who sleeps.
 pub(crate) struct Sleeper {
     number: u64,
+    /// `number` is in our word and a barrier lies behind us, since the other side's futex word had this value.
+    armed: Option<u32>,
+    /// That barrier was one.
+    barred: bool,
     /// The other side is asked to fence and is known to have heard.
     fences_heard: bool,
     frequent: u32,
@@ -161,6 +165,8 @@ impl Sleeper {
         Self {
             // Each session has numbers of its own, so that no late answer to a predecessor's is taken for one to ours.
             number: session << 32 & (u64::MAX >> NUMBER_SHIFT),
+            armed: None,
+            barred: false,
             fences_heard: false,
             frequent: 0,
             last: None,
@@ -169,6 +175,8 @@ impl Sleeper {
 
     /// Sleeps until the other side rings, for `timeout` or a slice at most, unless `ready` turns out to hold.
     /// `attention` is our word, `bell` the other side's. Returns for no reason at times.
+    ///
+    /// Stays armed, so that the next slice costs no barrier, until [`wake_up`](Self::wake_up).
     pub(crate) fn sleep(
         &mut self,
         attention: &Apart<AtomicU64>,
@@ -177,22 +185,38 @@ impl Sleeper {
         ready: impl FnOnce() -> bool,
     ) {
         let (attention, bell) = (&attention.0, &bell.0);
+        // Before the look: who rings after it has changed the word, or has published before we look.
         let ticket = bell.futex.ticket();
+        // A number is answered after the word was bumped: as long as the word is the one before the arming, the number
+        // stands. Whether it was answered since can't be read from `answered`, which may come late.
+        let stands =
+            self.armed == Some(ticket) || self.armed.is_some() && planted(Fault::StayArmed);
+        if !stands {
+            self.arm(attention, bell);
+            self.armed = Some(ticket);
+        }
+        let slice = if self.barred { SLICE } else { SHORT_SLICE };
+        if planted(Fault::NoSecondLook) || !ready() {
+            bell.futex.wait(ticket, timeout.min(slice));
+        }
+    }
+
+    fn arm(&mut self, attention: &AtomicU64, bell: &Bell) {
         self.next_number(bell);
         let fence_bit = self.fence_bit();
-        // Relaxed: ordered against the second look by the barrier.
+        // Relaxed: ordered against the look to come by the barrier.
         attention.store(self.number << NUMBER_SHIFT | fence_bit, Ordering::Relaxed);
-        let mut slice = timeout.min(SLICE);
-        if !self.heavy_barrier(fence_bit != 0) {
-            slice = slice.min(SHORT_SLICE);
+        self.barred = self.heavy_barrier(fence_bit != 0);
+    }
+
+    /// Ends a wait.
+    pub(crate) fn wake_up(&mut self, attention: &Apart<AtomicU64>, bell: &Apart<Bell>) {
+        // A number that was answered needs no withdrawal: that would only cost the waker its line.
+        if self.armed.is_some() && bell.0.answered.load(Ordering::Relaxed) != self.number {
+            let fence_bit = if self.fences_heard { FENCE } else { 0 };
+            attention.0.store(fence_bit, Ordering::Relaxed);
         }
-        if planted(Fault::NoSecondLook) || !ready() {
-            bell.futex.wait(ticket, slice);
-        }
-        // A number that was answered needs no withdrawal, and leaves the waker's line alone.
-        if bell.answered.load(Ordering::Relaxed) != self.number {
-            attention.store(fence_bit, Ordering::Relaxed);
-        }
+        self.armed = None;
     }
 
     /// Takes a number that was not answered. Only numbers that were armed are ever answered, in this session or an

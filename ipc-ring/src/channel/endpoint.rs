@@ -158,11 +158,9 @@ impl Endpoint {
             Session::Left(_) => Some(Stop::Closed),
             Session::Joined(number) => {
                 let dead = self.dead.as_ref().filter(|dead| dead.number == number)?;
-                Some(if self.told_dead {
-                    Stop::Closed
-                } else {
-                    Stop::Died(dead.clone())
-                })
+                // A receiver that was told waits for the next sender, a sender hears it each time that the ring is full.
+                let again = self.peer == index_of(Role::Receiver) || !self.told_dead;
+                again.then(|| Stop::Died(dead.clone()))
             }
         }
     }
@@ -225,6 +223,19 @@ impl Endpoint {
         if self.poll(self.spin, deadline, &ready) {
             return Ok(());
         }
+        let waited = self.wait_long(mine, theirs, waker, deadline, ready);
+        self.sleeper.wake_up(&mine.attention, &theirs.bell);
+        waited
+    }
+
+    fn wait_long(
+        &mut self,
+        mine: &Side,
+        theirs: &Side,
+        waker: &mut Waker,
+        deadline: Option<Instant>,
+        ready: impl Fn() -> bool,
+    ) -> Result<(), Stop> {
         // The peer's words are looked at before each sleep; the kernel is asked once a slice, and before giving up.
         let mut ask = self.wait == Wait::Spin;
         loop {
@@ -273,7 +284,8 @@ impl Endpoint {
 
     /// Polls for `time`, and not beyond `deadline`.
     fn poll(&self, time: Duration, deadline: Option<Instant>, ready: impl Fn() -> bool) -> bool {
-        let begun = Instant::now();
+        // The first looks cost no glance at the clock.
+        let mut begun = None;
         loop {
             for _ in 0..LOOKS {
                 if ready() {
@@ -282,7 +294,9 @@ impl Endpoint {
                 spin_loop();
             }
             let now = Instant::now();
-            if now - begun >= time || deadline.is_some_and(|deadline| now >= deadline) {
+            if now - *begun.get_or_insert(now) >= time
+                || deadline.is_some_and(|deadline| now >= deadline)
+            {
                 return false;
             }
         }

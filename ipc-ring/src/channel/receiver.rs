@@ -3,6 +3,7 @@
 
 use super::endpoint::{Endpoint, Stop};
 use super::iter::{Drain, Iter, TryIter};
+use super::standoff::StandOff;
 use super::{Kind, Peer, Spsc};
 use crate::error::{RecvError, RecvTimeoutError, Role, TryRecvError};
 use crate::message::{Invalid, ShmMessage};
@@ -36,6 +37,7 @@ pub struct Receiver<T, K: Kind = Spsc> {
     waker: Waker,
     token: Token,
     corrupt: u64,
+    stand_off: StandOff,
     endpoint: Endpoint,
     kind: PhantomData<(K, Cell<()>)>,
 }
@@ -60,6 +62,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             waker,
             token,
             corrupt: 0,
+            stand_off: StandOff::default(),
             endpoint,
             kind: PhantomData,
         }
@@ -75,8 +78,11 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// drained; [`TryRecvError::Corrupt`] for a message that is not a value of `T`, which is dropped.
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        let index = self.try_slot()?;
-        self.take(index).map_err(TryRecvError::Corrupt)
+        let index = match self.slot_now() {
+            Some(index) => index,
+            None => self.slot_or_why_not()?,
+        };
+        self.take(0, index, TryRecvError::Corrupt)
     }
 
     /// Receives a message, waiting for one. Before the first sender comes, it waits for that.
@@ -87,13 +93,11 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// [`RecvError::Corrupt`] for a message that is not a value of `T`, which is dropped.
     #[inline]
     pub fn recv(&mut self) -> Result<T, RecvError> {
-        let index = match self.try_slot() {
-            Ok(index) => index,
-            Err(error) => self
-                .wait_for_slot(error, None)
-                .map_err(RecvError::from_untimed)?,
+        let index = match self.slot_now() {
+            Some(index) => index,
+            None => self.wait_for_slot(None).map_err(RecvError::from_untimed)?,
         };
-        self.take(index).map_err(RecvError::Corrupt)
+        self.take(0, index, RecvError::Corrupt)
     }
 
     /// Receives a message, waiting for one no longer than `timeout` (CLOCK_MONOTONIC).
@@ -102,11 +106,11 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// As for [`recv`](Self::recv), and [`RecvTimeoutError::Timeout`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        let index = match self.try_slot() {
-            Ok(index) => index,
-            Err(error) => self.wait_for_slot(error, Instant::now().checked_add(timeout))?,
+        let index = match self.slot_now() {
+            Some(index) => index,
+            None => self.wait_for_slot(Instant::now().checked_add(timeout))?,
         };
-        self.take(index).map_err(RecvTimeoutError::Corrupt)
+        self.take(0, index, RecvTimeoutError::Corrupt)
     }
 
     /// Receives the newest message that is there now, and drops the older ones.
@@ -115,7 +119,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// As for [`try_recv`](Self::try_recv).
     pub fn recv_latest(&mut self) -> Result<T, TryRecvError> {
-        self.try_slot()?;
+        self.slot_or_why_not()?;
         // Published stamps do not go away, unless a peer breaks the rules.
         let older = self
             .consumer
@@ -123,7 +127,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             .checked_sub(1)
             .ok_or(TryRecvError::Empty)?;
         let index = self.consumer.slot_ahead(older).ok_or(TryRecvError::Empty)?;
-        self.take_after(older, index).map_err(TryRecvError::Corrupt)
+        self.take(older, index, TryRecvError::Corrupt)
     }
 
     /// Receives as many messages as there are now, at most `out.len()`, into the beginning of `out`, and answers how
@@ -137,9 +141,9 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             return Ok(0);
         }
         let mut count = 0;
-        let mut next = self.try_slot()?;
+        let mut next = self.slot_or_why_not()?;
         loop {
-            match self.copy(next) {
+            match self.copy(next, |invalid| invalid) {
                 Ok(message) => out[count] = message,
                 Err(invalid) if count == 0 => {
                     self.drop_corrupt();
@@ -192,9 +196,8 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
                 // SAFETY: as the caller says; the borrow is that of `self`.
                 Ok(message) => return Ok(unsafe { &*message }),
                 Err(TryRecvError::Corrupt(invalid)) => return Err(RecvError::Corrupt(invalid)),
-                Err(error) => {
-                    self.wait_for_slot(error, None)
-                        .map_err(RecvError::from_untimed)?;
+                Err(_) => {
+                    self.wait_for_slot(None).map_err(RecvError::from_untimed)?;
                 }
             }
         }
@@ -220,7 +223,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// As for `peek`.
     unsafe fn peek_at(&mut self) -> Result<*const T, TryRecvError> {
-        let index = self.try_slot()?;
+        let index = self.slot_or_why_not()?;
         // SAFETY: the slot is ours to read until it is released.
         let place = unsafe { self.consumer.ring().slots().read(index, |place| place) };
         // SAFETY: a slot of ours, and any bytes are a `MaybeUninit`.
@@ -241,16 +244,9 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// As for [`recv`](Self::recv); a corrupt message is dropped.
     pub fn peek_copied(&mut self) -> Result<T, RecvError> {
-        let index = match self.try_slot() {
-            Ok(index) => index,
-            Err(error) => self
-                .wait_for_slot(error, None)
-                .map_err(RecvError::from_untimed)?,
-        };
-        self.copy(index).map_err(|invalid| {
-            self.drop_corrupt();
-            RecvError::Corrupt(invalid)
-        })
+        let index = self.wait_for_slot(None).map_err(RecvError::from_untimed)?;
+        let copied = self.copy(index, RecvError::Corrupt);
+        copied.inspect_err(|_| self.drop_corrupt())
     }
 
     /// Like [`peek_copied`](Self::peek_copied), if there is a message now.
@@ -259,11 +255,9 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// As for [`try_recv`](Self::try_recv).
     pub fn try_peek_copied(&mut self) -> Result<T, TryRecvError> {
-        let index = self.try_slot()?;
-        self.copy(index).map_err(|invalid| {
-            self.drop_corrupt();
-            TryRecvError::Corrupt(invalid)
-        })
+        let index = self.slot_or_why_not()?;
+        let copied = self.copy(index, TryRecvError::Corrupt);
+        copied.inspect_err(|_| self.drop_corrupt())
     }
 
     /// Gives back the slot of the message at the front. False if there is none.
@@ -331,9 +325,19 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         self.token.is_current()
     }
 
-    /// The slot to read next.
+    /// The slot to read next, if its message is there.
     #[inline(always)]
-    fn try_slot(&mut self) -> Result<usize, TryRecvError> {
+    fn slot_now(&self) -> Option<usize> {
+        if self.is_current() {
+            self.consumer.slot()
+        } else {
+            None
+        }
+    }
+
+    /// The same, with the reason why not.
+    #[inline(never)]
+    fn slot_or_why_not(&mut self) -> Result<usize, TryRecvError> {
         if !self.is_current() {
             return Err(TryRecvError::Forked);
         }
@@ -344,7 +348,6 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     }
 
     /// The ring was empty: is that the end?
-    #[inline(never)]
     fn slot_at_the_end(&self) -> Result<usize, Option<Stop>> {
         end_unless(|| self.endpoint.known_ending(), || self.consumer.slot())
     }
@@ -376,7 +379,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
                 Some(index) => index,
                 None => match self.slot_at_the_end() {
                     Ok(index) => index,
-                    Err(None) if wait => match self.wait(None) {
+                    Err(None) if wait => match self.stand_off_and_wait(None) {
                         Ok(index) => index,
                         // A ring without a name still delivers.
                         Err(Stop::NameLost) => continue,
@@ -385,23 +388,26 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
                     Err(_) => return None,
                 },
             };
-            if let Ok(message) = self.take(index) {
+            if let Ok(message) = self.take(0, index, |invalid| invalid) {
                 return Some(message);
             }
         }
         None
     }
 
-    /// Copies a message out.
+    /// Copies a message out. `corrupt` makes the error, so that a message passes through one `Result` only: with each
+    /// further one the compiler takes it apart, at odd offsets.
     #[inline(always)]
-    fn copy(&self, index: usize) -> Result<T, Invalid> {
+    fn copy<E>(&self, index: usize, corrupt: impl FnOnce(Invalid) -> E) -> Result<T, E> {
         let message = self.copy_unchecked(index);
         // What is checked is the copy: the compiler must not read the slot again in its place.
         compiler_fence(Ordering::SeqCst);
         // SAFETY: a copy of bytes that were written before they were published, which is ours alone.
-        unsafe { T::check(&message) }?;
-        // SAFETY: checked.
-        Ok(unsafe { message.assume_init() })
+        match unsafe { T::check(&message) } {
+            // SAFETY: checked.
+            Ok(()) => Ok(unsafe { message.assume_init() }),
+            Err(invalid) => Err(corrupt(invalid)),
+        }
     }
 
     #[inline(always)]
@@ -412,15 +418,14 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         unsafe { self.consumer.ring().slots().read(index, read) }
     }
 
-    /// Copies the message at the front out and gives its slot back.
+    /// Copies out the message behind `older` ones, which are dropped, and gives the slots back.
     #[inline(always)]
-    fn take(&mut self, index: usize) -> Result<T, Invalid> {
-        self.take_after(0, index)
-    }
-
-    /// The same for the message behind `older` ones, which are dropped.
-    #[inline(always)]
-    fn take_after(&mut self, older: u64, index: usize) -> Result<T, Invalid> {
+    fn take<E>(
+        &mut self,
+        older: u64,
+        index: usize,
+        corrupt: impl FnOnce(Invalid) -> E,
+    ) -> Result<T, E> {
         let message = self.copy_unchecked(index);
         // The Release store of `head` keeps the compiler from reading the slot again afterwards: what is checked is
         // what is returned, whatever the peer writes meanwhile.
@@ -431,7 +436,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             Ok(()) => Ok(unsafe { message.assume_init() }),
             Err(invalid) => {
                 self.corrupt += 1;
-                Err(invalid)
+                Err(corrupt(invalid))
             }
         }
     }
@@ -439,7 +444,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// A message out of a batch.
     pub(super) fn copy_ahead(&mut self, ahead: u64) -> Option<T> {
         let index = self.consumer.slot_ahead(ahead)?;
-        let message = self.copy(index);
+        let message = self.copy(index, |invalid| invalid);
         self.corrupt += u64::from(message.is_err());
         message.ok()
     }
@@ -460,22 +465,19 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     }
 
     #[cold]
-    fn wait_for_slot(
-        &mut self,
-        first: TryRecvError,
-        deadline: Option<Instant>,
-    ) -> Result<usize, RecvTimeoutError> {
-        let stop = match first {
-            TryRecvError::Empty => match self.wait(deadline) {
+    fn wait_for_slot(&mut self, deadline: Option<Instant>) -> Result<usize, RecvTimeoutError> {
+        let stop = match self.slot_or_why_not() {
+            Ok(index) => return Ok(index),
+            Err(TryRecvError::Empty) => match self.stand_off_and_wait(deadline) {
                 Ok(index) => return Ok(index),
                 Err(stop) => stop,
             },
-            TryRecvError::Closed => return Err(RecvTimeoutError::Closed),
-            TryRecvError::SenderDied { pid, program } => {
+            Err(TryRecvError::Closed) => return Err(RecvTimeoutError::Closed),
+            Err(TryRecvError::SenderDied { pid, program }) => {
                 return Err(RecvTimeoutError::SenderDied { pid, program });
             }
-            TryRecvError::Corrupt(invalid) => return Err(RecvTimeoutError::Corrupt(invalid)),
-            TryRecvError::Forked => return Err(RecvTimeoutError::Forked),
+            Err(TryRecvError::Corrupt(invalid)) => return Err(RecvTimeoutError::Corrupt(invalid)),
+            Err(TryRecvError::Forked) => return Err(RecvTimeoutError::Forked),
         };
         self.endpoint.told(&stop);
         Err(match stop {
@@ -487,6 +489,13 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
                 program: dead.who.program,
             },
         })
+    }
+
+    #[inline]
+    fn stand_off_and_wait(&mut self, deadline: Option<Instant>) -> Result<usize, Stop> {
+        let ahead = |count| self.consumer.slot_ahead(count - 1).is_some();
+        self.stand_off.caught_up(self.consumer.position(), ahead);
+        self.wait(deadline)
     }
 
     /// Waits for a message. Whoever tells the user why there is none notes it.

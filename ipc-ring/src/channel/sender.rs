@@ -67,8 +67,12 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     /// messages are kept for it).
     #[inline]
     pub fn try_send(&mut self, message: T) -> Result<(), TrySendError<T>> {
-        match self.try_send_ref(&message) {
-            Ok(()) => Ok(()),
+        match self.try_slot() {
+            Ok(index) => {
+                self.fill(index, message);
+                self.publish();
+                Ok(())
+            }
             Err(error) => Err(error.map(|()| message)),
         }
     }
@@ -81,8 +85,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     #[inline]
     pub fn try_send_ref(&mut self, message: &T) -> Result<(), TrySendError<()>> {
         let index = self.try_slot()?;
-        // SAFETY: the slot is ours to fill.
-        unsafe { self.fill(index, message) };
+        self.fill_from(index, message);
         self.publish();
         Ok(())
     }
@@ -95,19 +98,18 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     /// is there to make room. The message comes back.
     #[inline]
     pub fn send(&mut self, message: T) -> Result<(), SendError<T>> {
-        match self.try_send_ref(&message) {
-            Ok(()) => Ok(()),
-            Err(error) => self.wait_and_send(error, &message, None).map_err(|error| {
-                let error = match error {
-                    SendTimeoutError::Closed(()) => SendError::Closed,
-                    SendTimeoutError::ReceiverDied(()) => SendError::ReceiverDied,
-                    SendTimeoutError::NameLost(()) => SendError::NameLost,
-                    SendTimeoutError::Forked(()) => SendError::Forked,
-                    SendTimeoutError::Timeout(()) => unreachable!("no deadline"),
-                };
-                error(message)
-            }),
-        }
+        // The slow way does not see the message: were its address needed there, the compiler would have to put it into
+        // memory first on the fast way, too.
+        let index = match self.try_slot() {
+            Ok(index) => index,
+            Err(_) => match self.slot(None) {
+                Ok(index) => index,
+                Err(error) => return Err(SendError::from_untimed(error).map(|()| message)),
+            },
+        };
+        self.fill(index, message);
+        self.publish();
+        Ok(())
     }
 
     /// Sends a message, waiting for room no longer than `timeout` (CLOCK_MONOTONIC).
@@ -120,13 +122,14 @@ impl<T: ShmMessage> Sender<T, Spsc> {
         message: T,
         timeout: Duration,
     ) -> Result<(), SendTimeoutError<T>> {
-        match self.try_send_ref(&message) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let deadline = Instant::now().checked_add(timeout);
-                let sent = self.wait_and_send(error, &message, deadline);
-                sent.map_err(|error| error.map(|()| message))
+        let deadline = Instant::now().checked_add(timeout);
+        match self.slot(deadline) {
+            Ok(index) => {
+                self.fill(index, message);
+                self.publish();
+                Ok(())
             }
+            Err(error) => Err(error.map(|()| message)),
         }
     }
 
@@ -143,8 +146,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => break,
             };
-            // SAFETY: the slot is ours to fill.
-            unsafe { self.fill(index, message) };
+            self.fill_from(index, message);
             self.producer.publish();
             sent += 1;
         }
@@ -182,10 +184,9 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     ///
     /// As for [`send`](Self::send).
     pub fn send_ref(&mut self, message: &T) -> Result<(), SendError<()>> {
-        let reservation = self.reserve()?;
-        // SAFETY: a copy of a message's bytes is a message, by the contract of `ShmMessage`.
-        let copy = unsafe { ptr::read(message) };
-        reservation.write(copy).publish();
+        let index = self.slot(None).map_err(SendError::from_untimed)?;
+        self.fill_from(index, message);
+        self.publish();
         Ok(())
     }
 
@@ -208,21 +209,8 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     ///
     /// As for [`send`](Self::send).
     pub fn reserve(&mut self) -> Result<Reservation<'_, T>, SendError<()>> {
-        loop {
-            match self.try_slot() {
-                Ok(index) => return Ok(Reservation::new(self, index)),
-                Err(TrySendError::Full(())) => {
-                    self.wait_for_room(None).map_err(|stop| match stop {
-                        Stop::Closed => SendError::Closed(()),
-                        Stop::NameLost => SendError::NameLost(()),
-                        Stop::Died(_) => SendError::ReceiverDied(()),
-                        Stop::TimedOut => unreachable!("no deadline"),
-                    })?
-                }
-                Err(TrySendError::Closed(())) => return Err(SendError::Closed(())),
-                Err(TrySendError::Forked(())) => return Err(SendError::Forked(())),
-            }
-        }
+        let index = self.slot(None).map_err(SendError::from_untimed)?;
+        Ok(Reservation::new(self, index))
     }
 
     /// Messages in the ring that the receiver has not taken yet.
@@ -278,17 +266,41 @@ impl<T: ShmMessage> Sender<T, Spsc> {
         self.producer.slot().ok_or(TrySendError::Full(()))
     }
 
-    /// # Safety
-    ///
-    /// The slot must be the caller's to fill.
+    /// The slot to fill next, waited for.
+    #[cold]
+    #[inline(never)]
+    fn slot(&mut self, deadline: Option<Instant>) -> Result<usize, SendTimeoutError<()>> {
+        loop {
+            match self.try_slot() {
+                Ok(index) => return Ok(index),
+                Err(TrySendError::Closed(())) => return Err(SendTimeoutError::Closed(())),
+                Err(TrySendError::Forked(())) => return Err(SendTimeoutError::Forked(())),
+                Err(TrySendError::Full(())) => {}
+            }
+            self.wait_for_room(deadline).map_err(|stop| match stop {
+                Stop::TimedOut => SendTimeoutError::Timeout(()),
+                Stop::Closed => SendTimeoutError::Closed(()),
+                Stop::NameLost => SendTimeoutError::NameLost(()),
+                Stop::Died(_) => SendTimeoutError::ReceiverDied(()),
+            })?;
+        }
+    }
+
+    /// Moves a message into the slot that was answered last.
     #[inline(always)]
-    unsafe fn fill(&mut self, index: usize, message: &T) {
-        let copy = |slot: *mut MaybeUninit<T>| {
-            // SAFETY: the slot is ours and does not overlap a message of the caller's.
-            unsafe { ptr::copy_nonoverlapping(message, slot.cast(), 1) }
-        };
-        // SAFETY: as the caller says.
-        unsafe { self.producer.ring().slots().fill(index, copy) }
+    fn fill(&mut self, index: usize, message: T) {
+        let place = self.place(index);
+        // SAFETY: the slot is ours until it is published.
+        unsafe { place.write(MaybeUninit::new(message)) };
+    }
+
+    /// Copies a message into the slot that was answered last.
+    #[inline(always)]
+    fn fill_from(&mut self, index: usize, message: &T) {
+        let place = self.place(index);
+        // SAFETY: the slot is ours until it is published and overlaps no message of the caller's; a copy of a message's
+        // bytes is a message, by the contract of `ShmMessage`.
+        unsafe { ptr::copy_nonoverlapping(message, place.cast(), 1) };
     }
 
     /// Whether this is the process that made the handle.
@@ -297,10 +309,10 @@ impl<T: ShmMessage> Sender<T, Spsc> {
         self.token.is_current()
     }
 
-    /// The place of the slot `index`, which is the caller's to fill.
+    /// The place of the slot that was answered last.
     #[inline(always)]
     pub(super) fn place(&mut self, index: usize) -> *mut MaybeUninit<T> {
-        // SAFETY: only a reservation asks, which holds the sender until it publishes or gives up.
+        // SAFETY: the slot is ours until it is published, by whoever holds us exclusively.
         unsafe { self.producer.ring().slots().fill(index, |slot| slot) }
     }
 
@@ -319,32 +331,13 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     }
 
     #[cold]
-    fn wait_and_send(
-        &mut self,
-        first: TrySendError<()>,
-        message: &T,
-        deadline: Option<Instant>,
-    ) -> Result<(), SendTimeoutError<()>> {
-        let mut outcome = Err(first);
-        loop {
-            match outcome {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Closed(())) => return Err(SendTimeoutError::Closed(())),
-                Err(TrySendError::Forked(())) => return Err(SendTimeoutError::Forked(())),
-                Err(TrySendError::Full(())) => {}
-            }
-            self.wait_for_room(deadline).map_err(|stop| match stop {
-                Stop::TimedOut => SendTimeoutError::Timeout(()),
-                Stop::Closed => SendTimeoutError::Closed(()),
-                Stop::NameLost => SendTimeoutError::NameLost(()),
-                Stop::Died(_) => SendTimeoutError::ReceiverDied(()),
-            })?;
-            outcome = self.try_send_ref(message);
-        }
-    }
-
-    #[cold]
     fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        if self.capacity() >= 128 {
+            super::standoff::look_away();
+            if self.producer.has_room() {
+                return Ok(());
+            }
+        }
         let ring = self.producer.ring();
         let waited = self.endpoint.wait(
             ring.senders(),
@@ -380,5 +373,17 @@ impl<T, K: Kind> fmt::Debug for Sender<T, K> {
         f.debug_struct("Sender")
             .field("name", &self.name())
             .finish_non_exhaustive()
+    }
+}
+
+impl SendError<()> {
+    fn from_untimed(error: SendTimeoutError<()>) -> Self {
+        match error {
+            SendTimeoutError::Closed(()) => Self::Closed(()),
+            SendTimeoutError::ReceiverDied(()) => Self::ReceiverDied(()),
+            SendTimeoutError::NameLost(()) => Self::NameLost(()),
+            SendTimeoutError::Forked(()) => Self::Forked(()),
+            SendTimeoutError::Timeout(()) => unreachable!("no deadline"),
+        }
     }
 }

@@ -31,6 +31,7 @@ fn receive(
                 ready,
             );
         };
+        sleeper.wake_up(&heap.receivers().attention, &heap.senders().bell);
         waker.notify(&heap.senders().attention.0, &heap.receivers().bell.0);
         assert_eq!(value, expected);
     }
@@ -54,6 +55,7 @@ fn send(
                 ready,
             );
         }
+        sleeper.wake_up(&heap.senders().attention, &heap.receivers().bell);
         waker.notify(&heap.receivers().attention.0, &heap.senders().bell.0);
     }
 }
@@ -81,6 +83,7 @@ fn a_receiver_that_goes_to_sleep_is_woken_by_the_next_message() {
             Fault::NoSecondLook,
             Fault::NoWake,
             Fault::NumberReused,
+            Fault::StayArmed,
         ],
     );
 }

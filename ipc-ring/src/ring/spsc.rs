@@ -157,6 +157,11 @@ impl<S: Slots> Consumer<S> {
         (stamp == published(position)).then(|| self.ring.index(position))
     }
 
+    /// The position of the next message.
+    pub(crate) fn position(&self) -> u64 {
+        self.head
+    }
+
     /// Gives `count` slots back, which must have been answered and read.
     #[inline(always)]
     pub(crate) fn release(&mut self, count: u64) {

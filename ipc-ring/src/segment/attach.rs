@@ -313,7 +313,10 @@ struct Emptiness(Header);
 /// Reads the header, once, and holds it against what is asked for. The lifecycle byte is held.
 fn inspect(request: &Request, file: &OwnedFd) -> Result<Inspected, OpenError> {
     let object = &request.object;
-    let found = read_header(object, file)?;
+    let found = match read_header(object, file) {
+        Err(error @ OpenError::Truncated { .. }) => return replace_or(request, file, error),
+        found => found?,
+    };
     if found.abi_version != ABI_VERSION {
         return replace_or(
             request,
@@ -597,7 +600,12 @@ fn remove_where(
         let file = match object.open() {
             Ok(file) => file,
             Err(Errno::ENOENT) => return Err(RemoveError::NotFound { path: path() }),
-            Err(errno) => return Err(failed("opening", errno)),
+            Err(errno) => {
+                return Err(match refused("opening", object, errno) {
+                    OpenError::NotARing { path, found } => RemoveError::NotARing { path, found },
+                    _ => failed("opening", errno),
+                });
+            }
         };
         match hold_idle(object, &file).map_err(|errno| failed("locking", errno))? {
             Held::Idle => {

@@ -79,7 +79,11 @@ impl Object {
         let name = format!("/{}", self.file);
         // Not blocking: somebody with a lease on the file must not hold us up.
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        shm_open(name.as_str(), flags, Mode::empty())
+        shm_open(name.as_str(), flags, Mode::empty()).map_err(|errno| match errno {
+            // What glibc makes of a directory; the name itself is valid.
+            Errno::EINVAL => Errno::EISDIR,
+            errno => errno,
+        })
     }
 
     /// Whether the name stands for `file`.
@@ -302,10 +306,7 @@ pub(crate) fn refused(action: &'static str, object: &Object, errno: Errno) -> Op
     match errno {
         Errno::EACCES | Errno::EPERM => OpenError::PermissionDenied { path },
         Errno::EMFILE | Errno::ENFILE => OpenError::TooManyFiles { path },
-        // What `shm_open` makes of a directory.
-        Errno::EISDIR | Errno::EINVAL if action == "opening" => {
-            not_a_ring(object, "not a regular file")
-        }
+        Errno::EISDIR => not_a_ring(object, "a directory"),
         Errno::ELOOP => not_a_ring(object, "a symbolic link"),
         Errno::ENXIO => not_a_ring(object, "a socket or a device"),
         errno => OpenError::Os {
