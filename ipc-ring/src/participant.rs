@@ -150,10 +150,10 @@ mod living {
             let Session::Joined(number) = self.session() else {
                 return None;
             };
-            let who = self.identity();
             if is_alive(index, own, file) {
                 return None;
             }
+            let who = self.identity();
             // A successor locks the byte before it writes the entry. The same session as before: it was that
             // holder whose lock was gone.
             (self.session() == Session::Joined(number)).then_some(Dead { number, who })

@@ -30,7 +30,7 @@
 //! in them from the next time on: the one `membarrier` that follows the store of the bit makes every later load
 //! of the word, anywhere, see it.
 //!
-//! Nothing hangs on a wake that does not come: every sleep is sliced, and each slice looks again.
+//! Nothing hangs on a wake that does not come: every sleep is sliced ([`slice`]), and each slice looks again.
 
 use crate::layout::{Apart, Bell};
 use crate::sync::{AtomicU64, Fault, Ordering, fence, light_barrier, now, planted};
@@ -72,8 +72,14 @@ const FENCE: u64 = 1;
 pub(crate) const LEFT: u64 = 2;
 const NUMBER_SHIFT: u32 = 2;
 
-/// The longest time that anybody sleeps without looking again.
+/// How long somebody sleeps at first without looking again.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// The `n`-th slice of a wait: 50 ms at first, 200 ms for who has slept for long, so that an idle process costs little.
+pub(crate) fn slice(n: u32) -> Duration {
+    SLICE * (1 << (n / 4).min(2))
+}
+
 /// The same for a sleeper that could not pass its barrier.
 const SHORT_SLICE: Duration = Duration::from_millis(1);
 /// Sleeps that follow each other within this time are frequent.
@@ -173,7 +179,7 @@ impl Sleeper {
         }
     }
 
-    /// Sleeps until the other side rings, for `timeout` or a slice at most, unless `ready` turns out to hold.
+    /// Sleeps until the other side rings, for `timeout` at most, unless `ready` turns out to hold.
     /// `attention` is our word, `bell` the other side's. Returns for no reason at times.
     ///
     /// Stays armed, so that the next slice costs no barrier, until [`wake_up`](Self::wake_up).
@@ -195,9 +201,13 @@ impl Sleeper {
             self.arm(attention, bell);
             self.armed = Some(ticket);
         }
-        let slice = if self.barred { SLICE } else { SHORT_SLICE };
+        let timeout = if self.barred {
+            timeout
+        } else {
+            timeout.min(SHORT_SLICE)
+        };
         if planted(Fault::NoSecondLook) || !ready() {
-            bell.futex.wait(ticket, timeout.min(slice));
+            bell.futex.wait(ticket, timeout);
         }
     }
 

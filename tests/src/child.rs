@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{self, ChildStdin, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,9 +25,8 @@ pub struct Child {
 }
 
 impl Child {
-    pub(crate) fn start(role: &str, command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().expect("the test binary starts again");
+    /// Of a process that was started to play `role`, with pipes.
+    pub(crate) fn new(role: &str, mut process: process::Child) -> Self {
         let stdout = process.stdout.take().expect("piped");
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -133,6 +132,17 @@ impl Child {
             "{}: {status}",
             self.role
         );
+    }
+
+    /// Kills it, waits until it is gone, and hands out the pipe to what may have been its input.
+    ///
+    /// # Panics
+    ///
+    /// As for [`kill`](Self::kill).
+    pub fn kill_but_keep_its_input(mut self) -> ChildStdin {
+        let input = self.process.stdin.take().expect("piped");
+        self.kill();
+        input
     }
 
     /// Kills it, and leaves it as a zombie, which still has its pid.

@@ -2,6 +2,7 @@
 //! that it must not leave.
 
 mod child;
+mod random;
 mod ring_name;
 pub mod sandbox;
 pub mod seccomp;
@@ -9,5 +10,6 @@ mod stage;
 pub mod traces;
 
 pub use child::Child;
+pub use random::Random;
 pub use ring_name::RingName;
 pub use stage::{Parent, Stage, skip};

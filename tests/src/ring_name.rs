@@ -42,7 +42,7 @@ impl Deref for RingName {
 impl Drop for RingName {
     fn drop(&mut self) {
         let removed = ipc_ring::remove(&self.0);
-        let _ = fs::remove_file(self.path());
+        let _ = fs::remove_file(self.path()).or_else(|_| fs::remove_dir(self.path()));
         match removed {
             Ok(()) | Err(RemoveError::NotFound { .. }) => {}
             Err(_) if thread::panicking() => {}

@@ -1,50 +1,50 @@
 //! Places of its own for a process: mounts, pids, another user, lower limits.
 
-use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
-use std::fs;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use std::process::{Child, Command};
+use std::sync::mpsc::channel;
+use std::thread;
 
-/// Gives this process mounts of its own, by a user namespace of its own if it is not privileged. To be called while
-/// it has one thread.
+/// Gives this thread mounts of its own.
 ///
 /// # Errors
 ///
 /// Why the system does not allow it.
 pub fn own_mounts() -> Result<(), String> {
-    unshare_with(CloneFlags::CLONE_NEWNS)?;
+    unshare(CloneFlags::CLONE_NEWNS)
+        .map_err(|errno| format!("only root gets mounts of its own: {errno}"))?;
     let recursive = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, recursive, None::<&str>)
         .map_err(|errno| format!("mounts can't be made private: {errno}"))
 }
 
-/// Puts the children that this process starts from now on into a pid namespace of their own.
+/// Starts a child as the first process of a pid namespace of its own.
 ///
 /// # Errors
 ///
 /// Why the system does not allow it.
-pub fn own_pids() -> Result<(), String> {
-    unshare_with(CloneFlags::CLONE_NEWPID)
-}
-
-fn unshare_with(flags: CloneFlags) -> Result<(), String> {
-    let refusal = match unshare(flags) {
-        Ok(()) => return Ok(()),
-        Err(Errno::EPERM) => "not permitted".to_owned(),
-        Err(errno) => return Err(format!("unshare({flags:?}): {errno}")),
-    };
-    let (uid, gid) = (geteuid(), getegid());
-    let user = unshare(flags | CloneFlags::CLONE_NEWUSER);
-    user.map_err(|errno| format!("namespaces are {refusal}, user namespaces: {errno}"))?;
-    let map = |file: &str, line: String| {
-        let path = format!("/proc/self/{file}");
-        fs::write(path, line).map_err(|error| format!("{file}: {error}"))
-    };
-    map("setgroups", "deny".to_owned())?;
-    map("uid_map", format!("0 {uid} 1"))?;
-    map("gid_map", format!("0 {gid} 1"))
+pub(crate) fn spawn_with_own_pids(mut command: Command) -> Result<Child, String> {
+    let (sender, started) = channel();
+    thread::spawn(move || {
+        // A thread that has done this can't start threads any more; so it is not the caller's.
+        let allowed = unshare(CloneFlags::CLONE_NEWPID);
+        let started = allowed
+            .map_err(|errno| format!("only root gets pids of its own: {errno}"))
+            .and_then(|()| {
+                command
+                    .spawn()
+                    .map_err(|error| format!("the test binary did not start: {error}"))
+            });
+        // The signal that a child gets at its parent's death is about the thread that started it.
+        let _ = sender.send(started);
+        loop {
+            thread::park();
+        }
+    });
+    started.recv().expect("the thread sends before it parks")
 }
 
 /// Covers `/dev/shm` by an empty file system of so many bytes. After [`own_mounts`].

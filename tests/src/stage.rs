@@ -1,11 +1,14 @@
 //! A test that plays in several processes: the test binary executes itself again, for the one test that wants a
 //! child, which then plays the role that its environment names.
 
-use crate::{Child, RingName};
+use crate::{Child, RingName, sandbox};
 use std::env;
 use std::io::{self, BufRead, Write};
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 use std::str::FromStr;
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
 
 const ROLE: &str = "IPC_RING_TEST_ROLE";
 const ARGUMENTS: &str = "IPC_RING_TEST_ARGUMENTS";
@@ -25,6 +28,17 @@ macro_rules! stage {
     }};
 }
 
+/// Has all of the test that says this played in one child, which may change what its process has only once.
+#[macro_export]
+macro_rules! in_a_child {
+    ($role:expr) => {{
+        fn here() {}
+        let role: fn(&mut $crate::Parent) = $role;
+        $crate::Stage::enter(::std::any::type_name_of_val(&here), &[("alone", role)])
+            .play("alone", &[]);
+    }};
+}
+
 /// Starts the children of one test.
 #[derive(Debug)]
 pub struct Stage {
@@ -39,21 +53,23 @@ impl Stage {
     ///
     /// In a child, if its role is not one of `roles`.
     pub fn enter(here: &'static str, roles: &[(&'static str, fn(&mut Parent))]) -> Self {
-        if let Ok(role) = env::var(ROLE) {
-            let play = roles.iter().find(|(name, _)| *name == role);
-            let (_, play) = play.expect("the role is one of the stage's");
-            let mut parent = Parent::of_this_process();
-            parent.tell(nix::unistd::gettid());
-            play(&mut parent);
-            // Not by returning: what the harness prints is of no interest, and a role may be unable to write.
-            process::exit(0);
-        }
         let path = here.strip_suffix("::here").unwrap_or(here);
         let test = path.split_once("::").map_or(path, |(_, test)| test);
-        Self {
+        let stage = Self {
             test: test.to_owned(),
             roles: roles.iter().map(|(name, _)| *name).collect(),
-        }
+        };
+        let Ok(role) = env::var(ROLE) else {
+            watch();
+            return stage;
+        };
+        let play = roles.iter().find(|(name, _)| *name == role);
+        let (_, play) = play.expect("the role is one of the stage's");
+        let mut parent = Parent::of_this_process();
+        parent.tell(nix::unistd::gettid());
+        play(&mut parent);
+        // Not by returning: what the harness prints is of no interest, and a role may be unable to write.
+        process::exit(0);
     }
 
     /// A name that no other test, process or run has.
@@ -72,19 +88,48 @@ impl Stage {
         command
             .args([&self.test, "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
-            .env(ARGUMENTS, arguments.join("\n"));
+            .env(ARGUMENTS, arguments.join("\n"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         command
     }
 
     /// Starts a child that plays `role`.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
     pub fn start(&self, role: &str, arguments: &[&str]) -> Child {
-        Child::start(role, &mut self.command(role, arguments))
+        let process = self.command(role, arguments).spawn();
+        Child::new(role, process.expect("the test binary starts again"))
+    }
+
+    /// Starts one in a pid namespace of its own. (What it says about its thread is of no use outside.)
+    ///
+    /// # Errors
+    ///
+    /// Why the system does not allow it.
+    pub fn start_with_own_pids(&self, role: &str, arguments: &[&str]) -> Result<Child, String> {
+        let process = sandbox::spawn_with_own_pids(self.command(role, arguments))?;
+        Ok(Child::new(role, process))
     }
 
     /// Has `role` played from beginning to end.
     pub fn play(&self, role: &str, arguments: &[&str]) {
         self.start(role, arguments).finish();
     }
+}
+
+/// Ends this process, in which tests wait on rings themselves, if it goes on for too long; its children end with it.
+fn watch() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        thread::spawn(|| {
+            thread::sleep(Duration::from_secs(300));
+            let _ = writeln!(io::stderr(), "a test of {:?} hangs", env::args().next());
+            process::abort();
+        });
+    });
 }
 
 /// A child's line to its parent.

@@ -7,7 +7,7 @@ use crate::participant::{Dead, Session, end_unless};
 use crate::segment::mapped::Segment;
 use crate::sync::{Ordering, spin_loop};
 use crate::sys::membarrier;
-use crate::wait::{LEFT, SLICE, Sleeper, Wait, Waker};
+use crate::wait::{LEFT, SLICE, Sleeper, Wait, Waker, slice};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -238,6 +238,7 @@ impl Endpoint {
     ) -> Result<(), Stop> {
         // The peer's words are looked at before each sleep; the kernel is asked once a slice, and before giving up.
         let mut ask = self.wait == Wait::Spin;
+        let mut slices = 0;
         loop {
             let session = self.peer_entry().session();
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -258,7 +259,7 @@ impl Endpoint {
                     // Before we sleep, whoever waits for us is woken: one that a killed predecessor of ours, or
                     // of its, forgot.
                     waker.notify_surely(&theirs.attention.0, &mine.bell.0);
-                    let timeout = left.unwrap_or(SLICE);
+                    let timeout = slice(slices).min(left.unwrap_or(Duration::MAX));
                     let entry = self.segment.places().entry(self.peer);
                     let look = || ready() || entry.session() != session;
                     self.sleeper
@@ -269,6 +270,7 @@ impl Endpoint {
                 }
             }
             ask = true;
+            slices += 1;
         }
     }
 

@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 const MAX_PARTICIPANTS: i64 = 1024;
 /// How long a joiner waits for somebody who has left to let go of the role.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a spawned process may take to its exec before its copy of our lock is taken for a successor's lock.
+const SPAWN_PATIENCE: Duration = Duration::from_millis(20);
 /// How long `remove` tries to get hold of a ring that others are joining.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -560,7 +562,16 @@ pub(crate) fn remove(object: &Object) -> Result<(), RemoveError> {
 
 /// Removes the ring that is behind `file`, if nobody uses it. Through a description of its own: one that was there before
 /// may have been copied by a fork, and would keep the lifecycle byte locked beyond our death.
-pub(crate) fn remove_if_idle(object: &Object, file: &OwnedFd) -> Result<(), RemoveError> {
+///
+/// The caller was participant `index` and has unmapped it.
+pub(crate) fn remove_if_idle(
+    object: &Object,
+    file: &OwnedFd,
+    index: u32,
+) -> Result<(), RemoveError> {
+    // A process that was just being spawned when we joined has a copy of our lock until its exec.
+    let mut patience = Patience::new(Some(SPAWN_PATIENCE));
+    while lock::is_held(file, i64::from(index), 1) == Ok(true) && patience.pause() {}
     let gone = || RemoveError::NotFound {
         path: object.to_string(),
     };

@@ -174,7 +174,7 @@ impl Drop for Segment {
         unsafe { ManuallyDrop::drop(&mut self.mapping) };
         if self.places.header.flags & REMOVE_WHEN_IDLE != 0 {
             // A name that stays is what `remove` and the next participants are for.
-            let _ = remove_if_idle(&self.object, &self.file);
+            let _ = remove_if_idle(&self.object, &self.file, self.index);
         }
     }
 }

@@ -1,0 +1,964 @@
+//! Bad input: each with an error that says what is wrong and what to do, and with nothing lost or left behind.
+
+use ipc_ring::{
+    OpenError, RecvError, RecvTimeoutError, RemoveError, SendError, ShmMessage, TryRecvError, Wait,
+    remove, remove_in, spsc,
+};
+use ipc_ring_tests::{Parent, RingName, in_a_child, sandbox, skip, stage, traces};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::Resource;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::mkfifo;
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+mod here {
+    use super::ShmMessage;
+
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    pub(crate) struct Tick {
+        pub(crate) time: u64,
+        pub(crate) price: f64,
+    }
+}
+
+/// The same name in another program, and another price.
+mod there {
+    use super::ShmMessage;
+
+    #[derive(ShmMessage)]
+    #[repr(C)]
+    pub(crate) struct Tick {
+        pub(crate) time: u64,
+        pub(crate) price: f32,
+        pub(crate) size: u32,
+    }
+}
+
+/// Checks that the text of an error has all of `words`.
+fn says(error: impl Display, words: &[&str]) {
+    let text = error.to_string();
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing: {text}");
+    }
+}
+
+/// A ring with so many messages that nobody uses.
+fn idle(ring: &str, capacity: usize, messages: u64) {
+    let mut tx = spsc::<u64>(ring).capacity(capacity).sender().unwrap();
+    for number in 0..messages {
+        tx.send(number).unwrap();
+    }
+}
+
+/// Overwrites bytes of a ring that nobody uses.
+fn overwrite(ring: &RingName, offset: u64, bytes: &[u8]) {
+    let file = OpenOptions::new().write(true).open(ring.path()).unwrap();
+    file.write_all_at(bytes, offset).unwrap();
+}
+
+#[test]
+fn a_name_that_breaks_a_rule_is_refused_with_the_rule() {
+    in_a_child!(|_| {
+        let long = "x".repeat(201);
+        let rules = [
+            ("", "is empty"),
+            (long.as_str(), "more than 200 bytes"),
+            (".hidden", "starts with a dot"),
+            ("..", "starts with a dot"),
+            ("a/b", "ASCII letters"),
+            ("a b", "ASCII letters"),
+            ("a:b", "ASCII letters"),
+            ("a~b", "ASCII letters"),
+            ("a\0b", "ASCII letters"),
+            ("tüchtig", "ASCII letters"),
+        ];
+        for (name, rule) in rules {
+            traces::leaves_none("good", || {
+                let words = [rule, &format!("{name:?}")];
+                says(spsc::<u64>(name).capacity(4).sender().unwrap_err(), &words);
+                says(spsc::<u64>(name).receiver().unwrap_err(), &words);
+                says(
+                    spsc::<u64>("good")
+                        .namespace(name)
+                        .capacity(4)
+                        .receiver()
+                        .unwrap_err(),
+                    &words,
+                );
+                says(remove(name).unwrap_err(), &words);
+                says(remove_in(name, "good").unwrap_err(), &words);
+            });
+        }
+        // Each is good; together they are no file name.
+        let long = "x".repeat(200);
+        let both = spsc::<u64>(&long).namespace(&long).capacity(4).sender();
+        says(both.unwrap_err(), &["together"]);
+    });
+}
+
+#[test]
+fn a_name_of_200_bytes_and_a_namespace_are_taken() {
+    let ring = RingName::of("long");
+    let padded = format!("{}{}", &*ring, "x".repeat(200 - ring.len()));
+    let mut tx = spsc::<u64>(&padded).capacity(1).sender().unwrap();
+    let mut other = spsc::<u64>(&ring)
+        .namespace("desk-1")
+        .capacity(1)
+        .sender()
+        .unwrap();
+    assert_eq!((tx.name(), other.name()), (&*padded, &*ring));
+    tx.send(1).unwrap();
+    other.send(2).unwrap();
+    assert_eq!(
+        spsc::<u64>(&ring)
+            .namespace("desk-1")
+            .receiver()
+            .unwrap()
+            .recv(),
+        Ok(2)
+    );
+    drop((tx, other));
+    remove(&padded).unwrap();
+    assert!(
+        matches!(remove(&ring), Err(RemoveError::NotFound { .. })),
+        "the other one has a namespace"
+    );
+    remove_in("desk-1", &ring).unwrap();
+}
+
+#[test]
+fn a_capacity_of_0_or_beyond_the_address_space_is_refused() {
+    in_a_child!(|_| {
+        let ring = RingName::of("capacity");
+        traces::leaves_none(&ring, || {
+            let error = spsc::<u64>(&ring).capacity(0).sender().unwrap_err();
+            says(&error, &["capacity 0", "1 or more"]);
+            assert!(matches!(
+                error,
+                OpenError::InvalidCapacity {
+                    capacity: 0,
+                    message_size: 8
+                }
+            ));
+            for capacity in [usize::MAX, usize::MAX / 2 + 2, 1 << 62, 1 << 60] {
+                let error = spsc::<u64>(&ring)
+                    .capacity(capacity)
+                    .receiver()
+                    .unwrap_err();
+                says(&error, &[&capacity.to_string(), "8 bytes", "address space"]);
+                assert!(matches!(error, OpenError::InvalidCapacity { .. }));
+            }
+            // The same number of messages may fit or not.
+            let error = spsc::<[u64; 8192]>(&ring)
+                .capacity(1 << 48)
+                .receiver()
+                .unwrap_err();
+            says(error, &["65536 bytes", "address space"]);
+        });
+    });
+}
+
+#[test]
+fn a_full_dev_shm_is_an_error_that_says_how_much_is_needed_and_free() {
+    in_a_child!(|_| {
+        if let Err(reason) = sandbox::own_mounts() {
+            return skip(&reason);
+        }
+        sandbox::small_shm(1 << 20);
+        // The second lies beyond any address space, and must not be tried page by page.
+        for capacity in [1 << 18, 1 << 50] {
+            traces::leaves_none("", || {
+                let error = spsc::<u64>("r").capacity(capacity).sender().unwrap_err();
+                let OpenError::NoSpace { needed, free, .. } = error else {
+                    panic!("{error}");
+                };
+                assert!(
+                    needed > capacity as u64 * 8 && free == 1 << 20,
+                    "{needed} {free}"
+                );
+                says(
+                    error,
+                    &[
+                        &needed.to_string(),
+                        &free.to_string(),
+                        "--shm-size",
+                        "/dev/shm",
+                    ],
+                );
+            });
+        }
+        // What was tried is free again: nearly all of it can be had.
+        let mut tx = spsc::<u64>("r").capacity(1 << 15).sender().unwrap();
+        // And a ring that is there does not need more, whatever happens to the rest.
+        let rest = File::create("/dev/shm/rest").unwrap();
+        let full = (0..256).find_map(|page| rest.write_all_at(&[1; 4096], page * 4096).err());
+        assert!(full.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull));
+        for number in 0..1 << 15 {
+            tx.send(number).unwrap();
+        }
+        let mut rx = spsc::<u64>("r").receiver().unwrap();
+        assert!(rx.drain().eq(0..1 << 15));
+        // Not one more, though.
+        assert!(matches!(
+            spsc::<u64>("s").capacity(1).sender(),
+            Err(OpenError::NoSpace { .. })
+        ));
+        assert_eq!(
+            traces::names(""),
+            ["ipc-ring.r", "rest"].map(str::to_owned).into()
+        );
+    });
+}
+
+#[test]
+fn rlimit_fsize_is_an_error_and_not_a_signal() {
+    in_a_child!(|_| {
+        let ring = RingName::of("fsize");
+        idle(&ring, 4, 0);
+        sandbox::limit(Resource::RLIMIT_FSIZE, 8192);
+        traces::leaves_none(&ring, || {
+            let error = spsc::<u64>("large").capacity(4096).sender().unwrap_err();
+            assert!(matches!(
+                error,
+                OpenError::FileSizeLimit {
+                    needed: 65536..,
+                    limit: 8192
+                }
+            ));
+            says(error, &["8192", "RLIMIT_FSIZE", "ulimit -f"]);
+        });
+        // It limits who creates, not who opens.
+        spsc::<u64>(&ring).sender().unwrap().send(1).unwrap();
+    });
+}
+
+#[test]
+fn another_users_ring_is_refused_and_left_alone() {
+    let stage = stage!(strays);
+    let ring = stage.ring();
+    idle(&ring, 4, 1);
+    stage.play("strays", &[&ring, &ring.path()]);
+    assert_eq!(spsc::<u64>(&ring).receiver().unwrap().recv(), Ok(0));
+}
+
+/// Arguments: ring, path.
+fn strays(parent: &mut Parent) {
+    let (ring, path) = (parent.argument(0), parent.argument(1));
+    if let Err(reason) = sandbox::become_user(65534) {
+        return skip(&reason);
+    }
+    traces::leaves_none(ring, || {
+        for error in [
+            spsc::<u64>(ring).sender().unwrap_err(),
+            spsc::<u64>(ring).capacity(4).receiver().unwrap_err(),
+            spsc::<u32>(ring)
+                .capacity(8)
+                .replace_idle()
+                .receiver()
+                .unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, OpenError::PermissionDenied { .. }),
+                "{error}"
+            );
+            says(error, &["no permission", path, "group_access", "namespace"]);
+        }
+        says(remove(ring).unwrap_err(), &["ermission", path]);
+    });
+    // Which is not to say that this user can't have rings.
+    let own = RingName::of("own");
+    spsc::<u64>(&own)
+        .capacity(4)
+        .sender()
+        .unwrap()
+        .send(1)
+        .unwrap();
+}
+
+#[test]
+fn a_directory_that_can_not_be_written_is_an_error() {
+    in_a_child!(|_| {
+        if let Err(reason) = sandbox::own_mounts() {
+            return skip(&reason);
+        }
+        sandbox::small_shm(1 << 20);
+        fs::set_permissions("/dev/shm", PermissionsExt::from_mode(0o755)).unwrap();
+        sandbox::become_user(65534).unwrap();
+        traces::leaves_none("", || {
+            let error = spsc::<u64>("r").capacity(4).sender().unwrap_err();
+            assert!(
+                matches!(error, OpenError::PermissionDenied { .. }),
+                "{error}"
+            );
+        });
+    });
+}
+
+#[test]
+fn modes_are_0600_and_with_group_access_0660_whatever_the_umask() {
+    in_a_child!(|_| {
+        for mask in [0, 0o077, 0o777] {
+            umask(Mode::from_bits_truncate(mask));
+            let (private, shared) = (RingName::of("private"), RingName::of("shared"));
+            let _one = spsc::<u64>(&private).capacity(4).sender().unwrap();
+            let _two = spsc::<u64>(&shared)
+                .capacity(4)
+                .group_access()
+                .sender()
+                .unwrap();
+            let mode = |ring: &RingName| fs::metadata(ring.path()).unwrap().mode() & 0o7777;
+            assert_eq!((mode(&private), mode(&shared)), (0o600, 0o660));
+            drop((_one, _two));
+        }
+    });
+}
+
+#[test]
+fn a_ring_of_another_version_is_refused_with_both_versions() {
+    in_a_child!(|_| {
+        let ring = RingName::of("version");
+        idle(&ring, 4, 1);
+        overwrite(&ring, 8, &7u32.to_ne_bytes());
+        traces::leaves_none(&ring, || {
+            for error in [
+                spsc::<u64>(&ring).receiver().unwrap_err(),
+                spsc::<u64>(&ring).capacity(4).receiver().unwrap_err(),
+            ] {
+                assert!(matches!(
+                    error,
+                    OpenError::Version {
+                        expected: 0,
+                        found: 7,
+                        ..
+                    }
+                ));
+                says(
+                    error,
+                    &["version 7", "has 0", "same ipc-ring", &ring.path()],
+                );
+            }
+        });
+        drop(
+            spsc::<u64>(&ring)
+                .capacity(4)
+                .replace_idle()
+                .sender()
+                .unwrap(),
+        );
+        overwrite(&ring, 8, &7u32.to_ne_bytes());
+        remove(&ring).unwrap();
+    });
+}
+
+#[test]
+fn a_header_that_makes_no_sense_is_refused() {
+    in_a_child!(|_| {
+        let ring = RingName::of("header");
+        let bends: [(u64, &[u8], &str); 6] = [
+            (12, &0x0403_0201_u32.to_ne_bytes(), "byte order"),
+            (32, &3_u64.to_ne_bytes(), "contradicts itself"),
+            (48, &u64::MAX.to_ne_bytes(), "contradicts itself"),
+            (64, &u64::MAX.to_ne_bytes(), "contradicts itself"),
+            (112, &u64::MAX.to_ne_bytes(), "contradicts itself"),
+            (200, &[1], "contradicts itself"),
+        ];
+        for (offset, bytes, words) in bends {
+            idle(&ring, 4, 1);
+            overwrite(&ring, offset, bytes);
+            traces::leaves_none(&ring, || {
+                says(
+                    spsc::<u64>(&ring).receiver().unwrap_err(),
+                    &[words, "not a ring", &ring.path()],
+                );
+            });
+            remove(&ring).unwrap_or_else(|_| fs::remove_file(ring.path()).unwrap());
+        }
+    });
+}
+
+#[test]
+fn what_is_not_a_ring_is_refused_and_left_alone() {
+    in_a_child!(|_| {
+        let ring = RingName::of("foreign");
+        let path = ring.path();
+        let real = RingName::of("real");
+        idle(&real, 4, 1);
+        let file = |text: &str| fs::write(ring.path(), text).unwrap();
+        let makers: [(&str, &dyn Fn()); 7] = [
+            ("does not begin with \"ipc-ring\"", &|| file("")),
+            ("does not begin with \"ipc-ring\"", &|| file("hello")),
+            ("does not begin with \"ipc-ring\"", &|| {
+                file(&"x".repeat(10_000))
+            }),
+            ("directory", &|| fs::create_dir(&path).unwrap()),
+            // Even to a ring: somebody else might turn it around.
+            ("symbolic link", &|| symlink(real.path(), &path).unwrap()),
+            ("not a regular file", &|| {
+                mkfifo(path.as_str(), Mode::S_IRWXU).unwrap()
+            }),
+            ("socket", &|| drop(UnixListener::bind(&path).unwrap())),
+        ];
+        for (words, make) in makers {
+            make();
+            let before = fs::symlink_metadata(&path).unwrap();
+            traces::leaves_none(&ring, || {
+                for error in [
+                    spsc::<u64>(&ring).receiver().unwrap_err(),
+                    spsc::<u64>(&ring).capacity(4).sender().unwrap_err(),
+                    spsc::<u64>(&ring)
+                        .capacity(4)
+                        .replace_idle()
+                        .sender()
+                        .unwrap_err(),
+                ] {
+                    assert!(matches!(error, OpenError::NotARing { .. }), "{error}");
+                    says(error, &[words, &path, "not a ring"]);
+                }
+                let error = remove(&ring).unwrap_err();
+                assert!(matches!(error, RemoveError::NotARing { .. }), "{error}");
+                says(error, &[words, &path, "left alone"]);
+            });
+            let after = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(
+                (before.ino(), before.len()),
+                (after.ino(), after.len()),
+                "{words}"
+            );
+            let _ = fs::remove_dir(&path).or_else(|_| fs::remove_file(&path));
+        }
+    });
+}
+
+#[test]
+fn a_truncated_ring_is_refused_with_both_lengths() {
+    in_a_child!(|_| {
+        let ring = RingName::of("truncated");
+        idle(&ring, 1024, 1);
+        let whole = fs::metadata(ring.path()).unwrap().len();
+        for len in [8, 100, 255, 256, 4096, whole - 1] {
+            let file = OpenOptions::new().write(true).open(ring.path()).unwrap();
+            file.set_len(len).unwrap();
+            traces::leaves_none(&ring, || {
+                for error in [
+                    spsc::<u64>(&ring).receiver().unwrap_err(),
+                    spsc::<u64>(&ring).capacity(1024).sender().unwrap_err(),
+                ] {
+                    let expected = if len < 256 { 256 } else { whole };
+                    assert!(
+                        matches!(error, OpenError::Truncated { expected: e, found, .. } if (e, found) == (expected, len)),
+                        "{error}"
+                    );
+                    says(
+                        error,
+                        &[
+                            &len.to_string(),
+                            &expected.to_string(),
+                            "truncated",
+                            &ring.path(),
+                        ],
+                    );
+                }
+            });
+            if len % 2 == 0 {
+                let mut tx = spsc::<u64>(&ring)
+                    .capacity(1024)
+                    .replace_idle()
+                    .sender()
+                    .unwrap();
+                tx.send(1).unwrap();
+            } else {
+                remove(&ring).unwrap();
+                idle(&ring, 1024, 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_different_message_is_refused_down_to_the_field_with_both_views() {
+    in_a_child!(|_| {
+        let ring = RingName::of("schema");
+        let mut tx = spsc::<there::Tick>(&ring).capacity(4).sender().unwrap();
+        let refused = || spsc::<here::Tick>(&ring).receiver().unwrap_err();
+        let difference = r#"field #2: "price: f64 at 8" here, "price: f32 at 8" in the segment"#;
+        traces::leaves_none(&ring, || {
+            let error = refused();
+            assert!(
+                matches!(
+                    error,
+                    OpenError::Mismatch {
+                        in_use: true,
+                        unread: 0,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+            says(error, &[difference, "in use", &ring.path()]);
+        });
+        let tick = there::Tick {
+            time: 1,
+            price: 2.0,
+            size: 3,
+        };
+        tx.send(tick).unwrap();
+        drop(tx);
+        traces::leaves_none(&ring, || {
+            let error = refused();
+            assert!(
+                matches!(
+                    error,
+                    OpenError::Mismatch {
+                        in_use: false,
+                        unread: 1,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+            says(
+                error,
+                &[difference, "nobody uses it", "1 unread", "replace_idle"],
+            );
+        });
+        // Nothing was lost by that.
+        let mut rx = spsc::<there::Tick>(&ring).receiver().unwrap();
+        let tick = rx.recv().unwrap();
+        assert_eq!((tick.time, tick.price, tick.size), (1, 2.0, 3));
+        drop(rx);
+        says(
+            refused(),
+            &[difference, "nobody uses it and it is empty", "capacity"],
+        );
+        let tx = spsc::<here::Tick>(&ring)
+            .capacity(4)
+            .sender()
+            .unwrap()
+            .try_send(here::Tick {
+                time: 0,
+                price: 0.0,
+            });
+        assert!(tx.is_ok(), "a creator replaces an idle and empty one");
+    });
+}
+
+#[test]
+fn two_integers_of_one_size_are_told_apart() {
+    let ring = RingName::of("integers");
+    let _tx = spsc::<u32>(&ring).capacity(4).sender().unwrap();
+    says(
+        spsc::<f32>(&ring).receiver().unwrap_err(),
+        &["\"f32\" here", "\"u32\" in the segment"],
+    );
+    drop(_tx);
+}
+
+#[test]
+fn a_stated_option_must_equal_the_rings_and_an_unstated_one_adopts_it() {
+    let ring = RingName::of("options");
+    let mut tx = spsc::<u64>(&ring)
+        .capacity(16)
+        .wait(Wait::Spin)
+        .sender()
+        .unwrap();
+    let open = || spsc::<u64>(&ring).open_timeout(Duration::ZERO);
+    let cases = [
+        (open().capacity(17), "capacity 32 here, 16 in the segment"),
+        (
+            open().wait(Wait::Futex),
+            "wait Futex here, Spin in the segment",
+        ),
+        (
+            open().capacity(16).remove_when_idle(),
+            "remove_when_idle here",
+        ),
+        // In use, so it stays.
+        (
+            open().capacity(64).replace_idle(),
+            "capacity 64 here, 16 in the segment",
+        ),
+    ];
+    for (builder, words) in cases {
+        says(builder.receiver().unwrap_err(), &[words, "in use"]);
+    }
+    // Rounded up, it is the same.
+    let mut rx = open().capacity(9).wait(Wait::Spin).receiver().unwrap();
+    tx.send(1).unwrap();
+    assert_eq!((rx.recv(), rx.capacity()), (Ok(1), 16));
+    drop(rx);
+    assert_eq!(open().receiver().unwrap().capacity(), 16);
+    drop(tx);
+}
+
+#[test]
+fn an_idle_ring_of_another_layout_is_replaced_by_a_creator_only_if_it_is_empty() {
+    let ring = RingName::of("idle");
+    let inode = || fs::metadata(ring.path()).unwrap().ino();
+    idle(&ring, 16, 3);
+    let first = inode();
+    let error = spsc::<u64>(&ring).capacity(64).sender().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OpenError::Mismatch {
+                in_use: false,
+                unread: 3,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    says(
+        error,
+        &[
+            "capacity 64 here, 16 in the segment",
+            "3 unread",
+            "replace_idle",
+        ],
+    );
+    assert_eq!(inode(), first);
+    let mut rx = spsc::<u64>(&ring).receiver().unwrap();
+    assert!(rx.drain().eq(0..3));
+    drop(rx);
+    assert_eq!(
+        spsc::<u64>(&ring).receiver().unwrap().capacity(),
+        16,
+        "who states nothing replaces nothing"
+    );
+    assert_eq!(
+        spsc::<u64>(&ring).capacity(64).sender().unwrap().capacity(),
+        64
+    );
+    let second = inode();
+    assert_ne!(second, first);
+    idle(&ring, 64, 5);
+    assert_eq!(inode(), second, "the right ring is not replaced");
+    let mut rx = spsc::<u64>(&ring)
+        .capacity(64)
+        .replace_idle()
+        .receiver()
+        .unwrap();
+    assert!(rx.drain().eq(0..5), "nor with `replace_idle`");
+    drop(rx);
+    idle(&ring, 64, 5);
+    let mut rx = spsc::<u32>(&ring)
+        .capacity(4)
+        .replace_idle()
+        .receiver()
+        .unwrap();
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    drop(rx);
+}
+
+#[test]
+fn create_new_insists_on_being_first() {
+    in_a_child!(|_| {
+        let ring = RingName::of("first");
+        traces::leaves_none(&ring, || {
+            let error = spsc::<u64>(&ring).create_new().sender().unwrap_err();
+            assert!(
+                matches!(error, OpenError::InvalidCapacity { .. }),
+                "{error}"
+            );
+        });
+        let tx = spsc::<u64>(&ring)
+            .capacity(4)
+            .create_new()
+            .sender()
+            .unwrap();
+        traces::leaves_none(&ring, || {
+            let error = spsc::<u64>(&ring)
+                .capacity(4)
+                .create_new()
+                .receiver()
+                .unwrap_err();
+            assert!(matches!(error, OpenError::AlreadyExists { .. }), "{error}");
+            says(error, &["create_new", &ring.path(), "ipc_ring::remove"]);
+        });
+        drop(tx);
+    });
+}
+
+#[test]
+fn who_states_no_capacity_waits_for_the_ring_as_long_as_told() {
+    in_a_child!(|_| {
+        let ring = RingName::of("absent");
+        traces::leaves_none(&ring, || {
+            for timeout in [0, 30].map(Duration::from_millis) {
+                let begun = Instant::now();
+                let error = spsc::<u64>(&ring)
+                    .open_timeout(timeout)
+                    .receiver()
+                    .unwrap_err();
+                assert!(begun.elapsed() >= timeout);
+                assert!(matches!(error, OpenError::NotFound { .. }), "{error}");
+                says(
+                    error,
+                    &[&ring.path(), "does not exist", "capacity", "/dev/shm"],
+                );
+            }
+            assert!(matches!(remove(&ring), Err(RemoveError::NotFound { .. })));
+        });
+    });
+}
+
+/// A ring whose lifecycle byte somebody else holds exclusively; nobody as long as `ipc-ring` does not hang.
+fn seize(path: &str) -> OwnedFd {
+    let file = OwnedFd::from(
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap(),
+    );
+    let lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 1 << 32,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    file
+}
+
+#[test]
+fn a_ring_that_is_being_removed_by_a_stopped_process_is_an_error_in_time() {
+    in_a_child!(|_| {
+        let ring = RingName::of("busy");
+        idle(&ring, 4, 1);
+        let seized = seize(&ring.path());
+        traces::leaves_none(&ring, || {
+            let timeout = Duration::from_millis(30);
+            let error = spsc::<u64>(&ring)
+                .capacity(4)
+                .open_timeout(timeout)
+                .receiver()
+                .unwrap_err();
+            assert!(matches!(error, OpenError::Busy { .. }), "{error}");
+            says(error, &[&ring.path(), "stopped"]);
+            assert!(matches!(remove(&ring), Err(RemoveError::InUse { .. })));
+        });
+        drop(seized);
+        assert_eq!(spsc::<u64>(&ring).receiver().unwrap().recv(), Ok(0));
+    });
+}
+
+/// Runs `action` while the process may open only so many more descriptors.
+fn with_descriptors<R>(free: usize, action: impl FnOnce() -> R) -> R {
+    let null = || File::open("/dev/null");
+    let mut spare: Vec<File> = std::iter::from_fn(|| null().ok()).collect();
+    spare.truncate(spare.len() - free);
+    let result = action();
+    drop(spare);
+    result
+}
+
+#[test]
+fn running_out_of_descriptors_at_any_step_is_an_error_that_leaves_nothing() {
+    in_a_child!(|_| {
+        sandbox::limit(Resource::RLIMIT_NOFILE, 64);
+        let ring = RingName::of("descriptors");
+        let create = || {
+            spsc::<u64>(&ring)
+                .capacity(4)
+                .open_timeout(Duration::from_secs(5))
+                .sender()
+                .map(drop)
+        };
+        let open = || {
+            spsc::<u64>(&ring)
+                .open_timeout(Duration::from_secs(5))
+                .receiver()
+                .map(drop)
+        };
+        let replace = || {
+            spsc::<u32>(&ring)
+                .capacity(8)
+                .open_timeout(Duration::from_secs(5))
+                .sender()
+                .map(drop)
+        };
+        let steps: [(&str, bool, &dyn Fn() -> Result<(), OpenError>); 3] = [
+            ("create", false, &create),
+            ("open", true, &open),
+            ("replace", true, &replace),
+        ];
+        for (step, existed, action) in steps {
+            for free in 0.. {
+                let (descriptors, mappings) = (traces::descriptors(), traces::mappings());
+                let outcome = with_descriptors(free, action);
+                assert_eq!(
+                    (traces::descriptors(), traces::mappings()),
+                    (descriptors, mappings)
+                );
+                let Err(error) = outcome else {
+                    assert!((2..=4).contains(&free), "{step} took {free}");
+                    break;
+                };
+                assert!(
+                    matches!(error, OpenError::TooManyFiles { .. }),
+                    "{step} with {free} descriptors: {error}"
+                );
+                says(error, &["descriptors", "RLIMIT_NOFILE", &ring.path()]);
+                // An empty ring that was to be replaced may be gone by then.
+                assert!(!ring.exists() || existed, "left behind");
+            }
+        }
+        for free in 0.. {
+            match with_descriptors(free, || remove(&ring)) {
+                Ok(()) => break,
+                Err(error @ RemoveError::Os { .. }) => {
+                    says(error, &["Too many open files", &ring.path()])
+                }
+                Err(error) => panic!("remove with {free} descriptors: {error}"),
+            }
+            assert!(free < 4);
+        }
+    });
+}
+
+#[test]
+fn memory_that_can_not_be_locked_or_mapped_is_an_error_that_leaves_nothing() {
+    in_a_child!(|_| {
+        let ring = RingName::of("memory");
+        // It is a limit only for those who may not exceed it.
+        if nix::unistd::geteuid().is_root() {
+            sandbox::become_user(65534).unwrap();
+        }
+        sandbox::limit(Resource::RLIMIT_MEMLOCK, 4096);
+        traces::leaves_none(&ring, || {
+            let error = spsc::<u64>(&ring)
+                .capacity(4096)
+                .lock_memory()
+                .sender()
+                .unwrap_err();
+            says(error, &["RLIMIT_MEMLOCK", "ulimit -l", &ring.path()]);
+        });
+        let mut tx = spsc::<u64>(&ring)
+            .capacity(4096)
+            .prefault()
+            .sender()
+            .unwrap();
+        tx.send(1).unwrap();
+        drop(tx);
+        sandbox::limit(Resource::RLIMIT_AS, 0);
+        let error = spsc::<u64>(&ring).receiver().map(drop).unwrap_err();
+        let text = error.to_string();
+        sandbox::limit(Resource::RLIMIT_AS, libc::RLIM_INFINITY);
+        says(text, &["mapping", "Cannot allocate memory"]);
+        assert_eq!(spsc::<u64>(&ring).receiver().unwrap().recv(), Ok(1));
+    });
+}
+
+#[test]
+fn whoever_waits_on_a_ring_that_lost_its_name_is_told_once_and_can_go_on() {
+    in_a_child!(|_| {
+        let ring = RingName::of("nameless");
+        for wait in [Wait::Futex, Wait::Spin] {
+            let mut tx = spsc::<u64>(&ring).capacity(4).wait(wait).sender().unwrap();
+            let mut rx = spsc::<u64>(&ring).receiver().unwrap();
+            tx.send(1).unwrap();
+            // What systemd's RemoveIPC does at logout.
+            fs::remove_file(ring.path()).unwrap();
+            assert_eq!(rx.recv(), Ok(1), "what is there comes first");
+            let error = rx.recv().unwrap_err();
+            assert_eq!(error, RecvError::NameLost);
+            says(error, &["lost its name", "open the ring again"]);
+            assert_eq!(
+                rx.recv_timeout(Duration::from_millis(60)),
+                Err(RecvTimeoutError::Timeout)
+            );
+            // It works for those who have it.
+            tx.send_slice(&[2, 3, 4, 5]).unwrap();
+            let error = tx.send(6).unwrap_err();
+            says(&error, &["lost its name", "open the ring again"]);
+            assert_eq!(error, SendError::NameLost(6));
+            assert_eq!(rx.iter().take(4).collect::<Vec<_>>(), [2, 3, 4, 5]);
+
+            // Another one takes the name: the old handles stay with the old one, and hear of it when they wait.
+            let mut new = spsc::<u64>(&ring).capacity(4).sender().unwrap();
+            new.send(7).unwrap();
+            let mut old = rx;
+            assert_eq!(old.try_recv(), Err(TryRecvError::Empty));
+            assert_eq!(spsc::<u64>(&ring).receiver().unwrap().recv(), Ok(7));
+            drop((tx, new));
+            assert_eq!(old.recv(), Err(RecvError::Closed), "its sender has left");
+            remove(&ring).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_ring_in_use_is_not_removed() {
+    let ring = RingName::of("in-use");
+    let tx = spsc::<u64>(&ring).capacity(4).sender().unwrap();
+    let rx = spsc::<u64>(&ring).receiver().unwrap();
+    let refused = || {
+        let error = remove(&ring).unwrap_err();
+        assert!(matches!(error, RemoveError::InUse { .. }), "{error}");
+        says(error, &["in use", &ring.path(), "senders and receivers"]);
+        assert!(ring.exists());
+    };
+    refused();
+    drop(tx);
+    refused();
+    drop(rx);
+    remove(&ring).unwrap();
+    assert!(!ring.exists());
+}
+
+#[test]
+fn without_proc_a_ring_is_built_under_a_temporary_name_and_leftovers_are_swept() {
+    in_a_child!(|_| {
+        if let Err(reason) = sandbox::own_mounts() {
+            return skip(&reason);
+        }
+        sandbox::small_shm(1 << 20);
+        sandbox::no_proc();
+        let names = || -> Vec<String> {
+            let entries = fs::read_dir("/dev/shm").unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        fs::write("/dev/shm/ipc-ring~1-0", "of a creator that died").unwrap();
+        fs::write("/dev/shm/ipc-ring~2-0", "of one that is at it").unwrap();
+        fs::write("/dev/shm/ipc-ring", "of somebody else").unwrap();
+        let _locked = seize("/dev/shm/ipc-ring~2-0");
+        let mut tx = spsc::<u64>("r")
+            .capacity(4)
+            .group_access()
+            .sender()
+            .unwrap();
+        assert_eq!(names(), ["ipc-ring", "ipc-ring.r", "ipc-ring~2-0"]);
+        assert_eq!(
+            fs::metadata("/dev/shm/ipc-ring.r").unwrap().mode() & 0o7777,
+            0o660
+        );
+        let mut rx = spsc::<u64>("r").receiver().unwrap();
+        tx.send(1).unwrap();
+        assert_eq!(rx.recv(), Ok(1));
+
+        let second = spsc::<u64>("r").capacity(4).create_new().sender();
+        assert!(matches!(second, Err(OpenError::AlreadyExists { .. })));
+        let large = spsc::<u64>("s").capacity(1 << 18).sender();
+        assert!(matches!(large, Err(OpenError::NoSpace { .. })));
+        assert_eq!(
+            names(),
+            ["ipc-ring", "ipc-ring.r", "ipc-ring~2-0"],
+            "failures leave nothing"
+        );
+        drop((tx, rx));
+        remove("r").unwrap();
+        assert_eq!(names(), ["ipc-ring", "ipc-ring~2-0"]);
+    });
+}

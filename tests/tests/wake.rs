@@ -1,0 +1,264 @@
+//! Who sleeps is woken: by the asymmetric barrier, and by fences where the kernel has no barrier for us.
+
+use ipc_ring::{Receiver, RecvError, Sender, spsc};
+use ipc_ring_tests::{Parent, Random, Stage, seccomp, stage};
+use std::hint::spin_loop;
+use std::time::{Duration, Instant};
+
+/// A wake that went missing is made up for by the next look, a slice of sleep (50 ms) later. A machine that is busy
+/// otherwise makes some rounds slow; a missing barrier makes many.
+const SLOW: Duration = Duration::from_millis(40);
+
+/// Sets up a process as the argument `index` says: with the barrier, or without.
+fn prepare(parent: &Parent, index: usize) {
+    match parent.argument(index) {
+        "barrier" => {}
+        // Forbidden, and not known.
+        "EPERM" => seccomp::refuse(libc::SYS_membarrier, libc::EPERM),
+        "ENOSYS" => seccomp::refuse(libc::SYS_membarrier, libc::ENOSYS),
+        other => panic!("{other}"),
+    }
+}
+
+fn there(name: &str) -> (Sender<u64>, Receiver<u64>) {
+    let there = spsc(&format!("{name}-there"))
+        .capacity(1)
+        .remove_when_idle()
+        .sender()
+        .unwrap();
+    (
+        there,
+        spsc(&format!("{name}-back"))
+            .capacity(1)
+            .remove_when_idle()
+            .receiver()
+            .unwrap(),
+    )
+}
+
+fn back(name: &str) -> (Sender<u64>, Receiver<u64>) {
+    let back = spsc(&format!("{name}-back"))
+        .capacity(1)
+        .remove_when_idle()
+        .sender()
+        .unwrap();
+    (
+        back,
+        spsc(&format!("{name}-there"))
+            .capacity(1)
+            .remove_when_idle()
+            .receiver()
+            .unwrap(),
+    )
+}
+
+/// Sends back what comes. With `pauses`, only after a while, so that the other side falls asleep, or nearly.
+/// Arguments: ring, barrier, pauses.
+fn echoes(parent: &mut Parent) {
+    prepare(parent, 1);
+    let (mut tx, mut rx) = back(parent.argument(0));
+    let mut random = Random::default();
+    parent.tell("ready");
+    for message in &mut rx {
+        if parent.argument(2) == "pauses" {
+            random.pause(Duration::from_micros(60));
+        }
+        tx.send(message).unwrap();
+    }
+}
+
+/// Sends and awaits the answer, and tells how many rounds were slow.
+/// Arguments: ring, barrier, pauses, rounds.
+fn asks(parent: &mut Parent) {
+    prepare(parent, 1);
+    let (mut tx, mut rx) = there(parent.argument(0));
+    let mut random = Random::default();
+    parent.tell("ready");
+    parent.hear();
+    let mut slow = 0;
+    for round in 0..parent.number(3) {
+        if parent.argument(2) == "pauses" {
+            random.pause(Duration::from_micros(60));
+        }
+        let begun = Instant::now();
+        tx.send(round).unwrap();
+        assert_eq!(rx.recv(), Ok(round));
+        slow += u32::from(begun.elapsed() >= SLOW);
+    }
+    parent.tell(slow);
+}
+
+/// How many of so many rounds were slow.
+fn play(stage: &Stage, asker: &str, echoer: &str, pauses: &str, rounds: u32) {
+    let ring = stage.ring();
+    let mut one = stage.start("asks", &[&ring, asker, pauses, &rounds.to_string()]);
+    let mut other = stage.start("echoes", &[&ring, echoer, pauses]);
+    for child in [&mut one, &mut other] {
+        assert_eq!(child.hear(), "ready");
+    }
+    one.say("go");
+    let slow: u32 = one.hear().parse().unwrap();
+    assert!(
+        slow <= 10,
+        "{slow} of {rounds} rounds were slow ({asker}, {echoer}, {pauses})"
+    );
+    one.finish();
+    other.finish();
+}
+
+#[test]
+fn a_ping_pong_of_sleepers_is_never_held_up_with_the_barrier() {
+    play(&stage!(asks, echoes), "barrier", "barrier", "", 100_000);
+}
+
+#[test]
+fn a_ping_pong_of_sleepers_is_never_held_up_if_one_side_has_no_barrier() {
+    play(&stage!(asks, echoes), "EPERM", "barrier", "", 100_000);
+}
+
+#[test]
+fn a_ping_pong_of_sleepers_is_never_held_up_if_neither_side_has_a_barrier() {
+    play(&stage!(asks, echoes), "ENOSYS", "ENOSYS", "", 100_000);
+}
+
+#[test]
+fn a_message_sent_while_the_other_side_falls_asleep_wakes_it_with_the_barrier() {
+    play(
+        &stage!(asks, echoes),
+        "barrier",
+        "barrier",
+        "pauses",
+        30_000,
+    );
+}
+
+#[test]
+fn a_message_sent_while_the_other_side_falls_asleep_wakes_it_without_the_senders_or_the_receivers_barrier()
+ {
+    let stage = stage!(asks, echoes);
+    play(&stage, "ENOSYS", "barrier", "pauses", 10_000);
+    play(&stage, "barrier", "EPERM", "pauses", 10_000);
+    play(&stage, "EPERM", "ENOSYS", "pauses", 10_000);
+}
+
+/// Sleeps so seldom that it does not ask for fences, and each time says when it is about to.
+/// Arguments: ring, barrier.
+fn sleeps_rarely(parent: &mut Parent) {
+    prepare(parent, 1);
+    let (mut tx, mut rx) = back(parent.argument(0));
+    parent.tell("ready");
+    loop {
+        let awake = Instant::now();
+        while awake.elapsed() < Duration::from_micros(1_100) {
+            spin_loop();
+        }
+        // Of that message the other side is told without a wake: it polls.
+        tx.send(0).unwrap();
+        if rx.recv().is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends just when the other side falls asleep, and tells how often it slept on.
+/// Arguments: ring, barrier, rounds.
+fn sends_just_then(parent: &mut Parent) {
+    prepare(parent, 1);
+    let (mut tx, mut rx) = there(parent.argument(0));
+    let mut random = Random::default();
+    parent.tell("ready");
+    let poll = |rx: &mut Receiver<u64>| while rx.try_recv().is_err() {};
+    poll(&mut rx);
+    let mut slow = 0;
+    for round in 0..parent.number(2) {
+        // About as long as it polls before it sleeps.
+        let moment = Duration::from_micros(9) + random.time(Duration::from_micros(12));
+        let begun = Instant::now();
+        while begun.elapsed() < moment {
+            spin_loop();
+        }
+        tx.send(round).unwrap();
+        poll(&mut rx);
+        slow += u32::from(begun.elapsed() >= SLOW);
+    }
+    parent.tell(slow);
+}
+
+/// Without the barrier, some six of these rounds are slow in an optimised build; otherwise code between store and load
+/// hides it.
+#[test]
+fn a_message_sent_just_when_a_rare_sleeper_falls_asleep_wakes_it() {
+    let stage = stage!(sends_just_then, sleeps_rarely);
+    let rounds = 4_000;
+    let ring = stage.ring();
+    let mut sender = stage.start("sends_just_then", &[&ring, "barrier", &rounds.to_string()]);
+    let mut sleeper = stage.start("sleeps_rarely", &[&ring, "barrier"]);
+    assert_eq!(
+        (sender.hear(), sleeper.hear()),
+        ("ready".to_owned(), "ready".to_owned())
+    );
+    let slow: u32 = sender.hear().parse().unwrap();
+    assert!(slow <= 3, "{slow} of {rounds} rounds were slow");
+    sender.finish();
+    sleeper.finish();
+}
+
+/// Sends numbers, with pauses in which the receiver falls asleep, until it is killed.
+/// Arguments: ring.
+fn sends(parent: &mut Parent) {
+    let mut tx = spsc::<u64>(parent.argument(0)).sender().unwrap();
+    let mut random = Random::default();
+    parent.tell("begins");
+    for number in 0.. {
+        tx.send(number).unwrap();
+        random.pause(Duration::from_micros(40));
+    }
+}
+
+/// Receives what senders send before they die, and tells of each death.
+/// Arguments: ring.
+fn mourns(parent: &mut Parent) {
+    let mut rx = spsc::<u64>(parent.argument(0))
+        .capacity(8)
+        .receiver()
+        .unwrap();
+    parent.tell("ready");
+    loop {
+        match rx.recv() {
+            Ok(_) => {}
+            Err(RecvError::SenderDied { pid, .. }) => {
+                parent.tell(pid);
+                // The next one has begun to send.
+                parent.hear();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_sender_killed_between_publishing_and_waking_holds_nobody_up_for_longer_than_a_look() {
+    let stage = stage!(sends, mourns);
+    let ring = stage.ring();
+    let mut receiver = stage.start("mourns", &[&ring]);
+    assert_eq!(receiver.hear(), "ready");
+    let mut random = Random::default();
+    for round in 0..40 {
+        let mut sender = stage.start("sends", &[&ring]);
+        assert_eq!(sender.hear(), "begins");
+        if round > 0 {
+            receiver.say("go on");
+        }
+        random.pause(Duration::from_millis(3));
+        let pid = sender.id();
+        sender.kill();
+        let killed = Instant::now();
+        assert_eq!(receiver.hear(), pid.to_string());
+        // One slice, and what a busy machine adds.
+        assert!(
+            killed.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            killed.elapsed()
+        );
+    }
+}
