@@ -1,4 +1,66 @@
-//! Typed messages between processes on one machine, through lock-free rings in shared memory.
+//! Typed messages between processes on one machine, through lock-free rings in POSIX shared memory.
+//!
+//! Derive a message, name a ring in two programs, send and receive:
+//!
+//! ```
+//! use ipc_ring::ShmMessage;
+//!
+//! #[derive(ShmMessage)]
+//! #[repr(C)]
+//! struct Tick {
+//!     time: u64,
+//!     price: f64,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let name = format!("doc-crate-{}", std::process::id());
+//! # let name = name.as_str();
+//! // In one program:
+//! let mut tx = ipc_ring::spsc::<Tick>(name).capacity(4096).sender()?;
+//! tx.send(Tick { time: 1, price: 99.5 })?;
+//!
+//! // In the other:
+//! let mut rx = ipc_ring::spsc::<Tick>(name).receiver()?;
+//! # drop(tx);
+//! for tick in &mut rx {
+//!     println!("{} {}", tick.time, tick.price);
+//! }
+//! # drop(rx);
+//! # ipc_ring::remove(name)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it is
+//!
+//! - **One cache line per message.** A message of up to 56 bytes and the stamp that publishes it share a line. Sending and
+//!   receiving make no system call and allocate nothing while the other side is awake.
+//! - **Kill anything, any time.** A process that is killed at any instruction costs at most the message of the call that it
+//!   was in. The other side is told by [`recv`](Receiver::recv) and [`send`](Sender::send), and a successor goes on where
+//!   the dead one ended. Who is alive is the kernel's word: a lock that a mapping holds, no pid and no heartbeat.
+//! - **A ring explains itself.** The segment carries the message's [`Schema`]; two programs that disagree hear about the
+//!   first field that differs, from both views.
+//!
+//! # What it is not
+//!
+//! It is not a queue for threads ([`rtrb`](https://docs.rs/rtrb) is a good one), not a log that several readers replay, and
+//! not for messages that own anything: no `String`, `Vec`, `Box` or reference; [`FixedStr`] and [`FixedVec`] stand in. It
+//! does not cross machines or kernels. So far there is one kind of ring, for one sender and one receiver.
+//!
+//! A ring is for processes that trust each other with its contents: whoever may open it can write into it. What a peer writes
+//! there can lose or corrupt messages; it can't make this library read out of bounds or hand out a value that its type does
+//! not have. A peer can also truncate the object, and then the next access ends the process by SIGBUS, as with any shared
+//! file.
+//!
+//! # Ordering
+//!
+//! Messages arrive in the order in which they were sent. Whatever the sender did before it sent a message happens before
+//! what the receiver does after it received that message, in the sense of C++20's memory model, and likewise a slot that is
+//! given back happens before its next use.
+//!
+//! # Systems
+//!
+//! Linux from 5.4 on, on x86-64 and aarch64.
 #![deny(missing_docs)]
 #![cfg_attr(
     loom,
@@ -10,6 +72,13 @@
 )]
 
 extern crate self as ipc_ring;
+
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    target_has_atomic = "64",
+)))]
+compile_error!("ipc-ring needs Linux and lock-free 64-bit atomics on a 64-bit processor (x86-64, aarch64)");
 
 #[cfg(not(loom))]
 mod channel;

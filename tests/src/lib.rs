@@ -12,4 +12,4 @@ pub mod traces;
 pub use child::Child;
 pub use random::Random;
 pub use ring_name::RingName;
-pub use stage::{Parent, Stage, skip};
+pub use stage::{Parent, Role, Stage, skip};

@@ -23,7 +23,7 @@ macro_rules! stage {
         fn here() {}
         $crate::Stage::enter(
             ::std::any::type_name_of_val(&here),
-            &[$((stringify!($role), $role as fn(&mut $crate::Parent))),+],
+            &[$((stringify!($role), $role as $crate::Role)),+],
         )
     }};
 }
@@ -33,11 +33,14 @@ macro_rules! stage {
 macro_rules! in_a_child {
     ($role:expr) => {{
         fn here() {}
-        let role: fn(&mut $crate::Parent) = $role;
+        let role: $crate::Role = $role;
         $crate::Stage::enter(::std::any::type_name_of_val(&here), &[("alone", role)])
             .play("alone", &[]);
     }};
 }
+
+/// What a child process does.
+pub type Role = fn(&mut Parent);
 
 /// Starts the children of one test.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ impl Stage {
     /// # Panics
     ///
     /// In a child, if its role is not one of `roles`.
-    pub fn enter(here: &'static str, roles: &[(&'static str, fn(&mut Parent))]) -> Self {
+    pub fn enter(here: &'static str, roles: &[(&'static str, Role)]) -> Self {
         let path = here.strip_suffix("::here").unwrap_or(here);
         let test = path.split_once("::").map_or(path, |(_, test)| test);
         let stage = Self {

@@ -24,7 +24,7 @@ fn tick(number: u32) -> Tick {
     Tick {
         price: f64::from(number) / 4.0,
         quantity: number,
-        side: if number % 2 == 0 {
+        side: if number.is_multiple_of(2) {
             Side::Buy
         } else {
             Side::Sell

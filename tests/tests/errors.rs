@@ -785,7 +785,9 @@ fn running_out_of_descriptors_at_any_step_is_an_error_that_leaves_nothing() {
                 .sender()
                 .map(drop)
         };
-        let steps: [(&str, bool, &dyn Fn() -> Result<(), OpenError>); 3] = [
+        /// What is done, whether the ring is there before, and how it is done.
+        type Step<'a> = (&'a str, bool, &'a dyn Fn() -> Result<(), OpenError>);
+        let steps: [Step; 3] = [
             ("create", false, &create),
             ("open", true, &open),
             ("replace", true, &replace),
@@ -878,7 +880,7 @@ fn whoever_waits_on_a_ring_that_lost_its_name_is_told_once_and_can_go_on() {
             // It works for those who have it.
             tx.send_slice(&[2, 3, 4, 5]).unwrap();
             let error = tx.send(6).unwrap_err();
-            says(&error, &["lost its name", "open the ring again"]);
+            says(error, &["lost its name", "open the ring again"]);
             assert_eq!(error, SendError::NameLost(6));
             assert_eq!(rx.iter().take(4).collect::<Vec<_>>(), [2, 3, 4, 5]);
 

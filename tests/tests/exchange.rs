@@ -6,7 +6,7 @@ use ipc_ring::{
     Wait, spsc,
 };
 use ipc_ring_tests::{Parent, RingName, Stage, stage};
-use std::mem;
+use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 /// A message that knows its number, in all of its bytes.
@@ -185,7 +185,7 @@ fn sends_in_every_way(parent: &mut Parent) {
             3 => {
                 // Dropped and forgotten ones send nothing.
                 drop(tx.reserve().unwrap());
-                mem::forget(tx.reserve().unwrap().write(u64::MAX));
+                let _forgotten = ManuallyDrop::new(tx.reserve().unwrap().write(u64::MAX));
                 tx.reserve().unwrap().write(next).publish();
             }
             4 => {
