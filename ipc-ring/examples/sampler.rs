@@ -6,8 +6,8 @@
 //! cargo run --release --example monitor           # in another
 //! ```
 //!
-//! Start them in either order, end and restart either: the other one waits. The ring goes when
-//! both have left.
+//! Start them in either order. The sampler waits for the next monitor; the monitor ends when the sampler leaves, and
+//! waits for the next one if it was killed. The ring goes when both have left.
 
 #[path = "common/processes.rs"]
 mod processes;

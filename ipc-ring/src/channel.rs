@@ -51,6 +51,9 @@ impl Kind for Spsc {}
 /// Both sides say this, with the same `T` and name; the one that also states a [`capacity`](Builder::capacity)
 /// creates the ring if need be.
 ///
+/// A name has 1 to 200 ASCII letters, digits, `-`, `_` and `.`, and does not start with a dot. The ring is the object
+/// `/dev/shm/ipc-ring.NAME`.
+///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let name = format!("doc-spsc-{}", std::process::id());
@@ -99,6 +102,8 @@ fn remove_object(namespace: Option<&str>, name: &str) -> Result<(), RemoveError>
 pub enum Peer {
     /// Nobody has taken that role yet.
     Never,
+    /// The handle was inherited by a forked child, which has no part in the ring.
+    Forked,
     /// Its process lives.
     Alive {
         /// Its pid, in its own pid namespace.
@@ -120,7 +125,8 @@ pub enum Peer {
 /// Opens or creates a ring.
 ///
 /// With a stated [`capacity`](Self::capacity) the ring is created unless it exists. Without, it is opened, once it
-/// exists. Whatever is stated must be as the existing ring has it; whatever is not stated is adopted from it.
+/// exists. `capacity`, `wait` and `remove_when_idle` are properties of the ring: whatever is stated must be as the existing
+/// ring has it, whatever is not stated is adopted. The other options concern this call or this handle.
 #[must_use = "a builder does nothing until `sender` or `receiver`"]
 pub struct Builder<T, K = Spsc> {
     name: String,
@@ -170,7 +176,10 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     }
 
     /// How many messages the ring holds, rounded up to a power of two. Stating it allows to create the ring; an
-    /// idle and empty ring of this name with another layout is then replaced.
+    /// idle and empty ring of this name with another layout is then replaced. Either side may state it.
+    ///
+    /// A message takes its size and 8 bytes, rounded up to a power of two as far as a cache line, then to 8 bytes; the ring
+    /// takes 20 KiB at most besides.
     pub fn capacity(mut self, messages: usize) -> Self {
         self.capacity = Some(messages);
         self
@@ -182,14 +191,15 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
         self
     }
 
-    /// How long to wait for the ring to exist, if no capacity is stated. For ever, unless said; zero does not
-    /// wait.
+    /// How long to wait for the ring to exist, if no capacity is stated, and for somebody who is just joining or removing
+    /// it. For ever, unless said; zero does not wait.
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
         self.open_timeout = Some(timeout);
         self
     }
 
-    /// Puts the ring's name into a namespace: equal names in different ones don't meet.
+    /// Puts the ring's name into a namespace: equal names in different ones don't meet. The same rules as for names
+    /// apply; the object is `/dev/shm/ipc-ring.NAMESPACE:NAME`. Both together have 245 bytes at most.
     pub fn namespace(mut self, prefix: &str) -> Self {
         self.namespace = Some(prefix.to_owned());
         self
@@ -202,14 +212,15 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     }
 
     /// Removes the ring, and messages that are still in it, when its last participant leaves. (Not when it dies:
-    /// then the next ones go on with the ring, and remove it in turn.)
+    /// then the next ones go on with the ring, and remove it in turn.) A property of the ring: it counts when the ring is
+    /// created, and a side that states it for a ring without is refused.
     pub fn remove_when_idle(mut self) -> Self {
         self.remove_when_idle = true;
         self
     }
 
     /// If another ring, or a damaged one, has this name and nobody uses it, replaces it even if that loses
-    /// messages. For a side that states a [`capacity`](Self::capacity).
+    /// messages. For a side that states a [`capacity`](Self::capacity), and not [`create_new`](Self::create_new).
     pub fn replace_idle(mut self) -> Self {
         self.replace_idle = true;
         self
@@ -252,10 +263,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
         let object = Object::new(self.namespace.as_deref(), &self.name)
             .map_err(|(name, rule)| OpenError::InvalidName { name, rule })?;
         if self.create_new && self.capacity.is_none() {
-            return Err(OpenError::InvalidCapacity {
-                capacity: 0,
-                message_size: size_of::<T>(),
-            });
+            return Err(OpenError::NoCapacity);
         }
         attach::attach(&Request {
             object,

@@ -42,6 +42,8 @@ pub enum OpenError {
         /// Size of a message, in bytes.
         message_size: usize,
     },
+    /// `create_new` was asked for without a capacity.
+    NoCapacity,
     /// The shared-memory file system is full.
     NoSpace {
         /// The object that was to be created.
@@ -58,7 +60,7 @@ pub enum OpenError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The object belongs to somebody else.
+    /// The object belongs to somebody else, or /dev/shm may not be written.
     PermissionDenied {
         /// The object.
         path: String,
@@ -163,6 +165,9 @@ impl fmt::Display for OpenError {
                 f,
                 "{capacity} messages of {message_size} bytes do not fit the address space: ask for fewer"
             ),
+            Self::NoCapacity => {
+                f.write_str("`create_new` creates a ring and needs its `capacity`: state one")
+            }
             Self::NoSpace { path, needed, free } => write!(
                 f,
                 "creating {path} takes {needed} bytes and its file system has {free} left: ask for a smaller \
@@ -230,21 +235,20 @@ impl fmt::Display for OpenError {
             } => {
                 write!(f, "{path} is another ring: {difference}")?;
                 match (in_use, unread) {
-                    (true, _) => f.write_str("; it is in use: build both sides from the same message"),
+                    (true, _) => f.write_str("; it is in use: make both sides ask for the same, or leave the option out here"),
                     (false, 0) => f.write_str(
                         "; nobody uses it and it is empty: a side that states a `capacity` replaces it",
                     ),
                     (false, unread) => write!(
                         f,
-                        "; nobody uses it and it holds {unread} unread messages: receive them, or say \
-                         `replace_idle` to drop them"
+                        "; nobody uses it and it holds {unread} unread messages: receive them, or state a \
+                         `capacity` and `replace_idle` to drop them"
                     ),
                 }
             }
             Self::RoleTaken { role, pid, program } => write!(
                 f,
-                "the ring has a living {role}, {program} (pid {pid}): end it first, or use a ring for \
-                 several {role}s"
+                "the ring has a living {role}, {program} (pid {pid}): end it first, or use another ring"
             ),
             Self::TooManyFiles { path } => write!(
                 f,
@@ -361,7 +365,7 @@ macro_rules! send_error {
         }
 
         impl<T> $name<T> {
-            /// What was not sent.
+            /// What came back: the message; for `send_slice`, how many were sent.
             pub fn into_inner(self) -> T {
                 match self {
                     $(Self::$variant(value) => value,)+

@@ -34,9 +34,9 @@
 //! # What it is
 //!
 //! - **One cache line per message.** A message of up to 56 bytes and the stamp that publishes it share a line. Sending and
-//!   receiving make no system call and allocate nothing while the other side is awake.
-//! - **Kill anything, any time.** A process that is killed at any instruction costs at most the message of the call that it
-//!   was in. The other side is told by [`recv`](Receiver::recv) and [`send`](Sender::send), and a successor goes on where
+//!   receiving make no system call and allocate nothing while the other side is awake and there is room or a message.
+//! - **Kill anything, any time.** A process that is killed at any instruction costs at most the messages of the one call
+//!   that it was in. The other side is told by [`recv`](Receiver::recv) and [`send`](Sender::send), and a successor goes on where
 //!   the dead one ended. Who is alive is the kernel's word: a lock that a mapping holds, no pid and no heartbeat.
 //! - **A ring explains itself.** The segment carries the message's [`Schema`]; two programs that disagree hear about the
 //!   first field that differs, from both views.
@@ -58,9 +58,16 @@
 //! what the receiver does after it received that message, in the sense of C++20's memory model, and likewise a slot that is
 //! given back happens before its next use.
 //!
-//! # Systems
+//! # Leaving, exiting, forking
 //!
-//! Linux from 5.4 on, on x86-64 and aarch64.
+//! Dropping a handle is leaving. `std::process::exit` and signals run no drop: the other side then hears of a death, and
+//! [`remove_when_idle`](Builder::remove_when_idle) does nothing. A forked child has no part in its parent's rings: every
+//! call on a handle that it inherited says `Forked`. It may open rings of its own.
+//!
+//! # Limits and systems
+//!
+//! Messages have 1 byte to 64 KiB and an alignment of up to 64 bytes. Linux from 5.4 on, on x86-64 and aarch64. The feature
+//! `serde` lets [`FixedStr`] and [`FixedVec`] be serialized.
 #![deny(missing_docs)]
 #![cfg_attr(
     loom,
@@ -75,10 +82,10 @@ extern crate self as ipc_ring;
 
 #[cfg(not(all(
     target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     target_pointer_width = "64",
-    target_has_atomic = "64",
 )))]
-compile_error!("ipc-ring needs Linux and lock-free 64-bit atomics on a 64-bit processor (x86-64, aarch64)");
+compile_error!("ipc-ring needs Linux on x86-64 or aarch64, with 64-bit pointers");
 
 #[cfg(not(loom))]
 mod channel;

@@ -41,7 +41,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Wait {
-    /// Poll, and never sleep: for sides that have a core of their own. Nobody makes a system call.
+    /// Poll, and never sleep: for sides that have a core of their own. A side that waits asks the kernel every 50 ms
+    /// whether the other one lives; otherwise nobody makes a system call.
     Spin,
     /// Poll for about ten microseconds, then sleep on a futex until woken.
     #[default]

@@ -662,10 +662,7 @@ fn create_new_insists_on_being_first() {
         let ring = RingName::of("first");
         traces::leaves_none(&ring, || {
             let error = spsc::<u64>(&ring).create_new().sender().unwrap_err();
-            assert!(
-                matches!(error, OpenError::InvalidCapacity { .. }),
-                "{error}"
-            );
+            assert!(matches!(error, OpenError::NoCapacity), "{error}");
         });
         let tx = spsc::<u64>(&ring)
             .capacity(4)

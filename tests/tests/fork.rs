@@ -101,7 +101,7 @@ fn answers_forked_to_send(tx: &mut Sender<u64>) {
         (tx.len(), tx.is_empty(), tx.is_full(), tx.capacity()),
         (0, true, false, 4)
     );
-    assert_eq!(tx.peer(), Peer::Never);
+    assert_eq!(tx.peer(), Peer::Forked);
     assert!(!tx.name().is_empty() && !format!("{tx:?}").is_empty());
 }
 
@@ -127,7 +127,7 @@ fn answers_forked_to_recv(rx: &mut Receiver<u64>) {
         (rx.len(), rx.is_empty(), rx.is_full(), rx.capacity()),
         (0, true, false, 4)
     );
-    assert_eq!((rx.peer(), rx.corrupt()), (Peer::Never, 0));
+    assert_eq!((rx.peer(), rx.corrupt()), (Peer::Forked, 0));
     assert!(!rx.name().is_empty() && !format!("{rx:?}").is_empty());
 }
 

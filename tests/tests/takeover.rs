@@ -1,9 +1,10 @@
 //! Processes are killed at random moments, hundreds of times, and others go on where they ended.
 
-use ipc_ring::{Builder, Peer, RecvError, TryRecvError, TrySendError, spsc};
+use ipc_ring::{Builder, Peer, RecvError, TrySendError, spsc};
 use ipc_ring_tests::{Child, Parent, Random, Stage, stage};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
@@ -30,8 +31,8 @@ fn note(file: &File, number: u64) {
     file.write_all_at(&number.to_le_bytes(), 0).unwrap();
 }
 
-fn noted(file: &NamedTempFile) -> Option<u64> {
-    let bytes = fs::read(file.path()).unwrap();
+fn noted(file: &Path) -> Option<u64> {
+    let bytes = fs::read(file).unwrap();
     bytes.try_into().ok().map(u64::from_le_bytes)
 }
 
@@ -92,7 +93,7 @@ fn a_killed_sender_loses_at_most_the_message_it_was_sending() {
             }
         };
         assert_eq!(died, pid);
-        let sent = noted(&notes).unwrap_or(0);
+        let sent = noted(notes.path()).unwrap_or(0);
         assert!(
             sent <= next,
             "a message was lost whose call had returned: {sent}, received {next}"
@@ -101,53 +102,50 @@ fn a_killed_sender_loses_at_most_the_message_it_was_sending() {
 }
 
 /// Receives numbers without end, by `recv`, and notes the last one.
-/// Arguments: ring, notes.
+/// Arguments: ring, notes, how many have died since the last note.
 fn receives(parent: &mut Parent) {
     let (mut last, notes) = predecessor(parent);
+    let mut dead: u64 = parent.number(2);
     let mut rx = ring(parent.argument(0)).receiver().unwrap();
     parent.tell("begins");
     loop {
         let number = number(&rx.recv().unwrap());
-        // At most once: one that the predecessor had received and not noted is gone, and none comes again.
-        let skipped = number - last.map_or(0, |(last, _)| last + 1);
+        // At most once: what a predecessor had received and not noted, one message each, is gone, and none comes again.
+        let first = last.map_or(0, |last| last + 1);
         assert!(
-            skipped == 0 || skipped == 1 && last.is_some_and(|(_, bygone)| bygone),
-            "{skipped} lost"
+            (first..=first + dead).contains(&number),
+            "{number} after {last:?}, {dead} died"
         );
         note(&notes, number);
-        last = Some((number, false));
+        (last, dead) = (Some(number), 0);
     }
 }
 
 /// Likewise by `peek` and `consume`, noting in between.
 fn peeks(parent: &mut Parent) {
     let (mut last, notes) = predecessor(parent);
+    let mut bygone = true;
     let mut rx = ring(parent.argument(0)).receiver().unwrap();
     parent.tell("begins");
     loop {
         let number = number(&rx.peek_copied().unwrap());
-        // At least once: the one that the predecessor had noted and not consumed comes again.
-        let again = last == Some((number, true));
+        // At least once: the one that a predecessor had noted and not consumed comes again.
+        let again = bygone && last == Some(number);
         assert!(
-            again || number == last.map_or(0, |(last, _)| last + 1),
+            again || number == last.map_or(0, |last| last + 1),
             "{number} after {last:?}"
         );
         note(&notes, number);
         assert!(rx.consume());
-        last = Some((number, false));
+        (last, bygone) = (Some(number), false);
     }
 }
 
-/// The number that was noted last, and that it was noted by somebody else; the notes.
-fn predecessor(parent: &Parent) -> (Option<(u64, bool)>, File) {
+/// The number that was noted last; the notes.
+fn predecessor(parent: &Parent) -> (Option<u64>, File) {
     let path = parent.argument(1);
-    let last = fs::read(path)
-        .unwrap()
-        .try_into()
-        .ok()
-        .map(u64::from_le_bytes);
     (
-        last.map(|last| (last, true)),
+        noted(path.as_ref()),
         File::options().write(true).open(path).unwrap(),
     )
 }
@@ -158,9 +156,11 @@ fn kill_receivers(stage: &Stage, role: &str, rounds: usize) {
     let notes = NamedTempFile::new().unwrap();
     let mut random = Random::default();
     let mut tx = ring(&name).sender().unwrap();
-    let mut next = 0;
+    let (mut next, mut dead) = (0, 0);
     for _ in 0..rounds {
-        let mut receiver: Child = stage.start(role, &[&name, notes.path().to_str().unwrap()]);
+        let before = noted(notes.path());
+        let arguments = [&name, notes.path().to_str().unwrap(), &dead.to_string()];
+        let mut receiver: Child = stage.start(role, &arguments);
         assert_eq!(receiver.hear(), "begins");
         let end = Instant::now() + random.time(LIFE);
         while Instant::now() < end {
@@ -171,21 +171,21 @@ fn kill_receivers(stage: &Stage, role: &str, rounds: usize) {
             }
         }
         receiver.kill();
+        dead = if noted(notes.path()) == before {
+            dead + 1
+        } else {
+            1
+        };
     }
-    assert!(
-        noted(&notes).is_some(),
-        "nobody lived long enough to receive anything"
-    );
+    let last = noted(notes.path()).expect("somebody lived long enough to receive something");
     // The last one sees to the rest.
     let mut rx = ring(&name).receiver().unwrap();
-    let mut last = None;
-    while let Ok(message) = rx.try_recv() {
-        last = Some(number(&message));
-    }
-    assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    let rest: Vec<u64> = rx.drain().map(|message| number(&message)).collect();
+    let taken = next - rest.len() as u64;
+    assert!(rest.iter().copied().eq(taken..next), "{rest:?} of {next}");
     assert!(
-        last.or(noted(&notes)).is_some_and(|last| last + 2 >= next),
-        "the end of {next} is missing: {last:?}"
+        taken <= last + 1 + dead,
+        "{rest:?} of {next} after {last}, {dead} died"
     );
 }
 

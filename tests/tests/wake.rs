@@ -21,47 +21,21 @@ fn prepare(parent: &Parent, index: usize) {
     }
 }
 
-fn there(name: &str) -> (Sender<u64>, Receiver<u64>) {
-    let there = spsc(&format!("{name}-there"))
-        .capacity(1)
-        .remove_when_idle()
-        .sender()
-        .unwrap();
-    (
-        there,
-        spsc(&format!("{name}-back"))
-            .capacity(1)
-            .remove_when_idle()
-            .receiver()
-            .unwrap(),
-    )
-}
-
-fn back(name: &str) -> (Sender<u64>, Receiver<u64>) {
-    let back = spsc(&format!("{name}-back"))
-        .capacity(1)
-        .remove_when_idle()
-        .sender()
-        .unwrap();
-    (
-        back,
-        spsc(&format!("{name}-there"))
-            .capacity(1)
-            .remove_when_idle()
-            .receiver()
-            .unwrap(),
-    )
+/// Arguments 0 and 1: the ring to send into and the one to receive from.
+fn join(parent: &Parent) -> (Sender<u64>, Receiver<u64>) {
+    let tx = spsc(parent.argument(0)).capacity(1).sender().unwrap();
+    (tx, spsc(parent.argument(1)).capacity(1).receiver().unwrap())
 }
 
 /// Sends back what comes. With `pauses`, only after a while, so that the other side falls asleep, or nearly.
-/// Arguments: ring, barrier, pauses.
+/// Arguments: rings, barrier, pauses.
 fn echoes(parent: &mut Parent) {
-    prepare(parent, 1);
-    let (mut tx, mut rx) = back(parent.argument(0));
+    prepare(parent, 2);
+    let (mut tx, mut rx) = join(parent);
     let mut random = Random::default();
     parent.tell("ready");
     for message in &mut rx {
-        if parent.argument(2) == "pauses" {
+        if parent.argument(3) == "pauses" {
             random.pause(Duration::from_micros(60));
         }
         tx.send(message).unwrap();
@@ -69,16 +43,16 @@ fn echoes(parent: &mut Parent) {
 }
 
 /// Sends and awaits the answer, and tells how many rounds were slow.
-/// Arguments: ring, barrier, pauses, rounds.
+/// Arguments: rings, barrier, pauses, rounds.
 fn asks(parent: &mut Parent) {
-    prepare(parent, 1);
-    let (mut tx, mut rx) = there(parent.argument(0));
+    prepare(parent, 2);
+    let (mut tx, mut rx) = join(parent);
     let mut random = Random::default();
     parent.tell("ready");
     parent.hear();
     let mut slow = 0;
-    for round in 0..parent.number(3) {
-        if parent.argument(2) == "pauses" {
+    for round in 0..parent.number(4) {
+        if parent.argument(3) == "pauses" {
             random.pause(Duration::from_micros(60));
         }
         let begun = Instant::now();
@@ -91,9 +65,9 @@ fn asks(parent: &mut Parent) {
 
 /// How many of so many rounds were slow.
 fn play(stage: &Stage, asker: &str, echoer: &str, pauses: &str, rounds: u32) {
-    let ring = stage.ring();
-    let mut one = stage.start("asks", &[&ring, asker, pauses, &rounds.to_string()]);
-    let mut other = stage.start("echoes", &[&ring, echoer, pauses]);
+    let (there, back) = (stage.ring(), stage.ring());
+    let mut one = stage.start("asks", &[&there, &back, asker, pauses, &rounds.to_string()]);
+    let mut other = stage.start("echoes", &[&back, &there, echoer, pauses]);
     for child in [&mut one, &mut other] {
         assert_eq!(child.hear(), "ready");
     }
@@ -156,12 +130,12 @@ fn held_up() -> Duration {
 
 /// Sleeps so seldom that it does not ask for fences, and each time says when it is about to. Tells how often it slept
 /// on although a message was there.
-/// Arguments: ring, rounds.
+/// Arguments: rings, rounds.
 fn sleeps_rarely(parent: &mut Parent) {
-    let (mut tx, mut rx) = back(parent.argument(0));
+    let (mut tx, mut rx) = join(parent);
     parent.tell("ready");
     let mut slept_on = 0;
-    for _ in 0..parent.number(1) {
+    for _ in 0..parent.number(2) {
         let awake = Instant::now();
         while awake.elapsed() < Duration::from_micros(1_100) {
             spin_loop();
@@ -178,12 +152,12 @@ fn sleeps_rarely(parent: &mut Parent) {
 }
 
 /// Sends the time just when the other side falls asleep.
-/// Arguments: ring, rounds.
+/// Arguments: rings, rounds.
 fn sends_just_then(parent: &mut Parent) {
-    let (mut tx, mut rx) = there(parent.argument(0));
+    let (mut tx, mut rx) = join(parent);
     let mut random = Random::default();
     parent.tell("ready");
-    for _ in 0..parent.number(1) {
+    for _ in 0..parent.number(2) {
         while rx.try_recv().is_err() {}
         // About as long as the other side polls before it sleeps.
         let moment = Duration::from_micros(9) + random.time(Duration::from_micros(12));
@@ -193,8 +167,6 @@ fn sends_just_then(parent: &mut Parent) {
         }
         tx.send(clock()).unwrap();
     }
-    // The ring is to be there until the last message was received.
-    parent.hear();
 }
 
 /// Without the barrier, some six of these rounds are slow in an optimised build. In another one, the code between the
@@ -202,9 +174,9 @@ fn sends_just_then(parent: &mut Parent) {
 #[test]
 fn a_message_sent_just_when_a_rare_sleeper_falls_asleep_wakes_it() {
     let stage = stage!(sends_just_then, sleeps_rarely);
-    let ring = stage.ring();
-    let mut sender = stage.start("sends_just_then", &[&ring, "4000"]);
-    let mut sleeper = stage.start("sleeps_rarely", &[&ring, "4000"]);
+    let (there, back) = (stage.ring(), stage.ring());
+    let mut sender = stage.start("sends_just_then", &[&there, &back, "4000"]);
+    let mut sleeper = stage.start("sleeps_rarely", &[&back, &there, "4000"]);
     let ready = "ready".to_owned();
     assert_eq!((sender.hear(), sleeper.hear()), (ready.clone(), ready));
     let slept_on: u32 = sleeper.hear().parse().unwrap();

@@ -74,8 +74,9 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`]; [`TryRecvError::Closed`] and [`TryRecvError::SenderDied`] once the ring is
-    /// drained; [`TryRecvError::Corrupt`] for a message that is not a value of `T`, which is dropped.
+    /// [`TryRecvError::Empty`]; once the ring is drained, [`TryRecvError::Closed`], and [`TryRecvError::SenderDied`] if
+    /// `peer` or an iterator has learned of it; [`TryRecvError::Corrupt`] for a message that is not a value of `T`, which
+    /// is dropped; [`TryRecvError::Forked`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let index = match self.slot_now() {
@@ -90,7 +91,27 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// # Errors
     ///
     /// [`RecvError::Closed`] and [`RecvError::SenderDied`] once the ring is drained; a later sender continues it.
-    /// [`RecvError::Corrupt`] for a message that is not a value of `T`, which is dropped.
+    /// [`RecvError::Corrupt`] for a message that is not a value of `T`, which is dropped. [`RecvError::NameLost`], once, if
+    /// the ring is empty and was removed. [`RecvError::Forked`]. A death is noticed within 50 ms, or 200 ms by who has
+    /// waited for long.
+    ///
+    /// ```
+    /// # use ipc_ring::RecvError;
+    /// # let name = format!("doc-recv-{}", std::process::id());
+    /// # let mut tx = ipc_ring::spsc::<u64>(&name).capacity(4).remove_when_idle().sender().unwrap();
+    /// # let mut rx = ipc_ring::spsc::<u64>(&name).receiver().unwrap();
+    /// # tx.send(1).unwrap();
+    /// # drop(tx);
+    /// loop {
+    ///     match rx.recv() {
+    ///         Ok(message) => println!("{message}"),
+    ///         Err(RecvError::Closed) => break,
+    ///         // The next `recv` waits for whoever is started in its place.
+    ///         Err(RecvError::SenderDied { pid, program }) => eprintln!("{program} ({pid}) died"),
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// ```
     #[inline]
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let index = match self.slot_now() {
@@ -113,7 +134,8 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         self.take(0, index, RecvTimeoutError::Corrupt)
     }
 
-    /// Receives the newest message that is there now, and drops the older ones.
+    /// Receives the newest message that is there now, and drops the older ones, even if the newest is corrupt. Does not
+    /// wait.
     ///
     /// # Errors
     ///
@@ -168,6 +190,8 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// dropped. Those that it was not asked for stay. A receiver that is killed before the drop, or forgets the
     /// iterator, leaves all of them to be received again: at least once, as with [`consume`](Self::consume).
     ///
+    /// Empty as well when the sender has gone: [`recv`](Self::recv) says so.
+    ///
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
     pub fn drain(&mut self) -> Drain<'_, T> {
         let count = if self.is_current() {
@@ -190,16 +214,12 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// The reference points into memory that the sender's process can write. It must be one that keeps to the ring's
     /// rules, as this library does, for as long as the reference lives.
     pub unsafe fn peek(&mut self) -> Result<&T, RecvError> {
-        loop {
-            // SAFETY: as the caller says.
-            match unsafe { self.peek_at() } {
-                // SAFETY: as the caller says; the borrow is that of `self`.
-                Ok(message) => return Ok(unsafe { &*message }),
-                Err(TryRecvError::Corrupt(invalid)) => return Err(RecvError::Corrupt(invalid)),
-                Err(_) => {
-                    self.wait_for_slot(None).map_err(RecvError::from_untimed)?;
-                }
-            }
+        let index = self.wait_for_slot(None).map_err(RecvError::from_untimed)?;
+        // SAFETY: as the caller says.
+        match unsafe { self.check_in_place(index) } {
+            // SAFETY: as the caller says; the borrow is that of `self`.
+            Ok(message) => Ok(unsafe { &*message }),
+            Err(invalid) => Err(RecvError::Corrupt(invalid)),
         }
     }
 
@@ -213,29 +233,27 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// As for [`peek`](Self::peek).
     pub unsafe fn try_peek(&mut self) -> Result<&T, TryRecvError> {
+        let index = self.slot_or_why_not()?;
         // SAFETY: as the caller says.
-        let message = unsafe { self.peek_at() }?;
-        // SAFETY: as the caller says; the borrow is that of `self`.
-        Ok(unsafe { &*message })
+        match unsafe { self.check_in_place(index) } {
+            // SAFETY: as the caller says; the borrow is that of `self`.
+            Ok(message) => Ok(unsafe { &*message }),
+            Err(invalid) => Err(TryRecvError::Corrupt(invalid)),
+        }
     }
 
     /// # Safety
     ///
     /// As for `peek`.
-    unsafe fn peek_at(&mut self) -> Result<*const T, TryRecvError> {
-        let index = self.slot_or_why_not()?;
+    unsafe fn check_in_place(&mut self, index: usize) -> Result<*const T, Invalid> {
         // SAFETY: the slot is ours to read until it is released.
         let place = unsafe { self.consumer.ring().slots().read(index, |place| place) };
         // SAFETY: a slot of ours, and any bytes are a `MaybeUninit`.
         let candidate = unsafe { &*place };
         // SAFETY: the slot was filled before it was published; the caller vouches that nobody changes it.
-        match unsafe { T::check(candidate) } {
-            Ok(()) => Ok(place.cast()),
-            Err(invalid) => {
-                self.drop_corrupt();
-                Err(TryRecvError::Corrupt(invalid))
-            }
-        }
+        let checked = unsafe { T::check(candidate) };
+        checked.inspect_err(|_| self.drop_corrupt())?;
+        Ok(place.cast())
     }
 
     /// Copies the message at the front, waiting for one. It stays there until [`consume`](Self::consume).
@@ -260,7 +278,19 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         copied.inspect_err(|_| self.drop_corrupt())
     }
 
-    /// Gives back the slot of the message at the front. False if there is none.
+    /// Gives back the slot of the message at the front. False if there is none. To be called after a peek that returned
+    /// `Ok`: what is at the front is dropped, seen or not.
+    ///
+    /// ```
+    /// # let name = format!("doc-peek-{}", std::process::id());
+    /// # let mut tx = ipc_ring::spsc::<u64>(&name).capacity(4).remove_when_idle().sender().unwrap();
+    /// # let mut rx = ipc_ring::spsc::<u64>(&name).receiver().unwrap();
+    /// # tx.send(7).unwrap();
+    /// let message = rx.peek_copied()?;
+    /// println!("{message}"); // killed here, a successor receives it again
+    /// rx.consume();
+    /// # Ok::<(), ipc_ring::RecvError>(())
+    /// ```
     pub fn consume(&mut self) -> bool {
         let there = self.is_current() && self.consumer.slot().is_some();
         if there {
@@ -269,7 +299,8 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         there
     }
 
-    /// Receives until the sender has left or died; which of them, [`try_recv`](Self::try_recv) says afterwards.
+    /// Receives until the sender has left or died, or the ring has lost its name; which of them, the next
+    /// [`recv`](Self::recv) says.
     ///
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
     pub fn iter(&mut self) -> Iter<'_, T> {
@@ -281,7 +312,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         TryIter::new(self)
     }
 
-    /// Messages in the ring.
+    /// Messages in the ring; 0 in a forked child.
     pub fn len(&self) -> usize {
         if self.is_current() {
             self.consumer.len() as usize
@@ -305,12 +336,12 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         self.consumer.ring().capacity() as usize
     }
 
-    /// How the sender is, by the kernel's word. Makes system calls.
+    /// How the sender is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child.
     pub fn peer(&mut self) -> Peer {
         if self.is_current() {
             self.endpoint.peer()
         } else {
-            Peer::Never
+            Peer::Forked
         }
     }
 
@@ -381,8 +412,6 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
                     Ok(index) => index,
                     Err(None) if wait => match self.stand_off_and_wait(None) {
                         Ok(index) => index,
-                        // A ring without a name still delivers.
-                        Err(Stop::NameLost) => continue,
                         Err(_) => return None,
                     },
                     Err(_) => return None,

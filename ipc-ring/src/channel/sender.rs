@@ -63,8 +63,9 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`]; [`TrySendError::Closed`] if the receiver has left (not if none has come yet: then
-    /// messages are kept for it).
+    /// [`TrySendError::Full`], also if the receiver died, which [`peer`](Self::peer) and the waiting calls tell;
+    /// [`TrySendError::Closed`] if the receiver has left (not if none has come yet: then messages are kept for it);
+    /// [`TrySendError::Forked`].
     #[inline]
     pub fn try_send(&mut self, message: T) -> Result<(), TrySendError<T>> {
         match self.try_slot() {
@@ -94,8 +95,10 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Closed`] if the receiver has left; [`SendError::ReceiverDied`] if the ring is full and nobody
-    /// is there to make room. The message comes back.
+    /// [`SendError::Closed`] if the receiver has left; [`SendError::ReceiverDied`] each time that the ring is full and the
+    /// receiver died; [`SendError::NameLost`], once, if the ring is full and was removed; [`SendError::Forked`]. The message
+    /// comes back. If no receiver has come yet, or the last one left before this sender came, a full ring is waited for
+    /// without end.
     #[inline]
     pub fn send(&mut self, message: T) -> Result<(), SendError<T>> {
         // The slow way does not see the message: were its address needed there, the compiler would have to put it into
@@ -205,6 +208,13 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     ///
     /// A reservation that is dropped or forgotten sends nothing: the next one has the same place.
     ///
+    /// ```
+    /// # let name = format!("doc-reserve-{}", std::process::id());
+    /// # let mut tx = ipc_ring::spsc::<[u8; 4096]>(&name).capacity(4).remove_when_idle().sender().unwrap();
+    /// tx.reserve()?.write([1; 4096]).publish();
+    /// # Ok::<(), ipc_ring::SendError<()>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`send`](Self::send).
@@ -213,7 +223,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
         Ok(Reservation::new(self, index))
     }
 
-    /// Messages in the ring that the receiver has not taken yet.
+    /// Messages in the ring that the receiver has not taken yet; 0 in a forked child.
     pub fn len(&self) -> usize {
         if self.is_current() {
             self.producer.len() as usize
@@ -237,12 +247,12 @@ impl<T: ShmMessage> Sender<T, Spsc> {
         self.producer.ring().capacity() as usize
     }
 
-    /// How the receiver is, by the kernel's word. Makes system calls.
+    /// How the receiver is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child.
     pub fn peer(&mut self) -> Peer {
         if self.is_current() {
             self.endpoint.peer()
         } else {
-            Peer::Never
+            Peer::Forked
         }
     }
 
