@@ -69,7 +69,7 @@
 
 use crate::message::ShmMessage;
 use crate::schema::Schema;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use crate::sync::{AtomicU32, AtomicU64, UnsafeCell};
 use crate::sys::futex::Futex;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -352,13 +352,6 @@ impl Entry {
             reserved: AtomicU32::new(0),
             program: std::array::from_fn(|_| AtomicU64::new(0)),
         }
-    }
-
-    /// Reads the program's name.
-    pub(crate) fn program(&self) -> String {
-        // Relaxed: written before the session (Release), and for people only.
-        let words = std::array::from_fn(|i| self.program[i].load(Ordering::Relaxed));
-        program_name(words)
     }
 }
 

@@ -66,7 +66,7 @@
 //!
 //! # Limits and systems
 //!
-//! Messages have 1 byte to 64 KiB and an alignment of up to 64 bytes. Linux from 5.4 on, on x86-64 and aarch64. The feature
+//! Messages have 1 byte to 64 KiB and an alignment of up to 64 bytes. Linux from 5.4 on with glibc, on x86-64 and aarch64. The feature
 //! `serde` lets [`FixedStr`] and [`FixedVec`] be serialized.
 #![deny(missing_docs)]
 #![cfg_attr(
@@ -82,10 +82,11 @@ extern crate self as ipc_ring;
 
 #[cfg(not(all(
     target_os = "linux",
+    target_env = "gnu",
     any(target_arch = "x86_64", target_arch = "aarch64"),
     target_pointer_width = "64",
 )))]
-compile_error!("ipc-ring needs Linux on x86-64 or aarch64, with 64-bit pointers");
+compile_error!("ipc-ring needs Linux with glibc on x86-64 or aarch64, with 64-bit pointers");
 
 #[cfg(not(loom))]
 mod channel;

@@ -107,20 +107,29 @@ pub(crate) fn end_unless<R, E>(
 }
 
 #[cfg(not(loom))]
-pub(crate) use living::{Dead, Identity};
+pub(crate) use living::Dead;
 
 #[cfg(not(loom))]
 mod living {
     use super::*;
+    use crate::layout::program_name;
+    use crate::sync::fence;
     use crate::sys::{lock, process};
     use nix::errno::Errno;
+    use std::array;
     use std::os::fd::AsFd;
 
     /// Who a participant says that it is; for people.
-    #[derive(Clone, PartialEq, Eq, Debug)]
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) struct Identity {
         pub(crate) pid: u32,
-        pub(crate) program: String,
+        program: [u64; 4],
+    }
+
+    impl Identity {
+        pub(crate) fn program(&self) -> String {
+            program_name(self.program)
+        }
     }
 
     impl Entry {
@@ -138,7 +147,8 @@ mod living {
         pub(crate) fn identity(&self) -> Identity {
             Identity {
                 pid: self.pid.load(Ordering::Relaxed),
-                program: self.program(),
+                // Relaxed: written before the session (Release), and for people only.
+                program: array::from_fn(|i| self.program[i].load(Ordering::Relaxed)),
             }
         }
 
@@ -150,10 +160,12 @@ mod living {
             let Session::Joined(number) = self.session() else {
                 return None;
             };
+            // Before the kernel is asked: a successor introduces itself only under the lock that is then still free.
+            let who = self.identity();
+            fence(Ordering::Acquire);
             if is_alive(index, own, file) {
                 return None;
             }
-            let who = self.identity();
             // A successor locks the byte before it writes the entry. The same session as before: it was that
             // holder whose lock was gone.
             (self.session() == Session::Joined(number)).then_some(Dead { number, who })
@@ -161,7 +173,7 @@ mod living {
     }
 
     /// A participant that ended without leaving.
-    #[derive(Clone, PartialEq, Eq, Debug)]
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) struct Dead {
         pub(crate) number: u64,
         pub(crate) who: Identity,

@@ -160,7 +160,7 @@ impl Endpoint {
                 let dead = self.dead.as_ref().filter(|dead| dead.number == number)?;
                 // A receiver that was told waits for the next sender, a sender hears it each time that the ring is full.
                 let again = self.peer == index_of(Role::Receiver) || !self.told_dead;
-                again.then(|| Stop::Died(dead.clone()))
+                again.then_some(Stop::Died(*dead))
             }
         }
     }
@@ -196,13 +196,13 @@ impl Endpoint {
                 // Its own identity: a successor may have written another one already.
                 Some(Dead { number: dead, who }) if *dead == number => Peer::Died {
                     pid: who.pid,
-                    program: who.program.clone(),
+                    program: who.program(),
                 },
                 _ => {
                     let who = self.peer_entry().identity();
                     Peer::Alive {
                         pid: who.pid,
-                        program: who.program,
+                        program: who.program(),
                     }
                 }
             },

@@ -391,7 +391,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         match stop {
             Stop::Died(dead) => TryRecvError::SenderDied {
                 pid: dead.who.pid,
-                program: dead.who.program,
+                program: dead.who.program(),
             },
             Stop::Closed | Stop::NameLost | Stop::TimedOut => TryRecvError::Closed,
         }
@@ -515,7 +515,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             Stop::NameLost => RecvTimeoutError::NameLost,
             Stop::Died(dead) => RecvTimeoutError::SenderDied {
                 pid: dead.who.pid,
-                program: dead.who.program,
+                program: dead.who.program(),
             },
         })
     }

@@ -7,7 +7,7 @@ use crate::error::{OpenError, RemoveError, Role};
 use crate::layout::{
     ABI_VERSION, BYTE_ORDER, Header, LIFECYCLE_BYTE, MAGIC, REMOVE_WHEN_IDLE, SCHEMA_OFFSET, Shape,
 };
-use crate::participant::{Identity, Session};
+use crate::participant::Session;
 use crate::ring::spsc::Consumer;
 use crate::ring::{Ring, UntypedSlots};
 use crate::schema::{Schema, first_difference};
@@ -72,9 +72,10 @@ enum Attempt {
 pub(crate) fn attach(request: &Request) -> Result<Segment, OpenError> {
     let mut created = false;
     let attached = create_or_join(request, &mut created);
-    if attached.is_err() && created {
-        // Nothing is left behind. If somebody else has come to use it, it is theirs.
-        let _ = remove_if_empty(&request.object);
+    if attached.is_err() {
+        // Nothing is left behind; and a ring that goes when idle, and was kept by our attempt alone, goes now. If somebody
+        // else has come to use it, it is theirs.
+        let _ = remove_if_empty(&request.object, created);
     }
     attached
 }
@@ -219,6 +220,9 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
         Err(Errno::ENOENT) => return Ok(Attempt::Absent),
         Err(errno) => return Err(refused("opening", errno)),
     };
+    // Before the lock, which a stranger could hold for ever.
+    let found = fstat(&file).map_err(|errno| refused("inspecting", errno))?;
+    check_owner(request, &found)?;
     // Released by dropping `file` on the ways out of here; its copy in a child is what `hold` prevents.
     if !lock::set(&file, LIFECYCLE_BYTE, lock::Mode::Shared).map_err(|e| refused("locking", e))? {
         return Ok(Attempt::Again);
@@ -227,7 +231,6 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
     if found.st_nlink == 0 {
         return Ok(Attempt::Again);
     }
-    check_owner(request, &found)?;
     let header = match inspect(request, &file)? {
         Inspected::Fits(header) => header,
         Inspected::Replace(condition) => return replace(object, &file, condition),
@@ -248,11 +251,11 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
     let places = unsafe { Places::new(header, mapping.base()) };
     let entry = places.entry(request.index);
     if !locked {
-        let Identity { pid, program } = entry.identity();
+        let holder = entry.identity();
         let taken = OpenError::RoleTaken {
             role: request.role,
-            pid,
-            program,
+            pid: holder.pid,
+            program: holder.program(),
         };
         return match entry.session() {
             Session::Joined(_) => Err(taken),
@@ -269,7 +272,6 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
             source: Errno::EOPNOTSUPP.into(),
         });
     }
-    entry.introduce();
     lock::set(&file, LIFECYCLE_BYTE, lock::Mode::Unlock).map_err(|e| refused("unlocking", e))?;
     let token = hold
         .token()
@@ -285,6 +287,10 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
             source: errno.into(),
         })?;
     }
+    // Nothing fails after this: who failed to open must not be taken for the one that died.
+    // SAFETY: as above; the mapping goes into the segment.
+    let places = unsafe { Places::new(header, mapping.base()) };
+    places.entry(request.index).introduce();
     let segment = Segment::new(header, mapping, file, object.clone(), request.index, token);
     Ok(Attempt::Joined(segment))
 }
@@ -582,14 +588,18 @@ pub(crate) fn remove_if_idle(
     })
 }
 
-/// Removes a ring that nobody uses and that holds nothing.
-fn remove_if_empty(object: &Object) -> Result<(), RemoveError> {
+/// Removes a ring that nobody uses and that holds nothing, if we have created it or it goes when idle.
+fn remove_if_empty(object: &Object, created: bool) -> Result<(), RemoveError> {
     let in_use = || RemoveError::InUse {
         path: object.to_string(),
     };
     remove_where(object, |file| {
         let header = read_header(object, file).map_err(|_| in_use())?;
-        let empty = header.is_consistent() && unread(object, file, &header).is_ok_and(|n| n == 0);
+        let ours = header.abi_version == ABI_VERSION
+            && header.is_consistent()
+            && (created || header.flags & REMOVE_WHEN_IDLE != 0);
+        let whole = fstat(file).is_ok_and(|file| file.st_size as u64 >= header.segment_size);
+        let empty = ours && whole && unread(object, file, &header).is_ok_and(|unread| unread == 0);
         empty.then_some(()).ok_or_else(in_use)
     })
 }

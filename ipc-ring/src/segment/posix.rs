@@ -213,7 +213,8 @@ impl Unpublished {
         };
         match published {
             Ok(()) => {
-                if self.temporary.take().is_some() {
+                // Forks are held off until the lock is gone.
+                if let Some(_temporary) = self.temporary.take() {
                     let unlocked = lock::set(&self.file, LIFECYCLE_BYTE, lock::Mode::Unlock);
                     unlocked.map_err(|errno| refused("unlocking", object, errno))?;
                 }
@@ -274,7 +275,7 @@ fn sweep() {
             continue;
         }
         let path = entry.path();
-        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         // Another user's, or gone by now: not ours to sweep.
         let Ok(file) = fcntl::open(&path, flags, Mode::empty()) else {
             continue;
@@ -289,7 +290,8 @@ fn sweep() {
 /// What the file system has left, in bytes.
 fn free_space() -> Option<u64> {
     let fs = statvfs(DIRECTORY).ok()?;
-    Some(fs.blocks_available().saturating_mul(fs.fragment_size()))
+    // A file system without a limit reports no blocks at all.
+    (fs.blocks() > 0).then(|| fs.blocks_available().saturating_mul(fs.fragment_size()))
 }
 
 /// Beyond this limit the system does not return an error but kills by SIGXFSZ.

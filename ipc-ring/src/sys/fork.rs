@@ -118,6 +118,9 @@ static MUTEX: ForkMutex = ForkMutex(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALI
 static REGISTER: extern "C" fn() = register;
 
 extern "C" fn register() {
+    // An allocator that has fork handlers of its own registers them at first use at the latest. Prepare handlers run in
+    // reverse order, and joins allocate under our mutex: so ours has to be registered after, and locked before, its own.
+    drop(std::hint::black_box(Box::new(0_u8)));
     // The only error is ENOMEM: without the handlers, a fork in the window is as unguarded as a raw clone.
     // SAFETY: the handlers are functions without captures that live as long as the program.
     unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) };
