@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long to poll before sleeping: about what going to sleep and being woken costs.
 const SPIN: Duration = Duration::from_micros(10);
 /// Looks between two glances at the clock.
-const LOOKS: u32 = 32;
+pub(super) const LOOKS: u32 = 32;
 
 /// The participant's index that goes with a role of an SPSC ring.
 pub(super) const fn index_of(role: Role) -> u32 {

@@ -1,7 +1,7 @@
 //! The receiving side.
 #![allow(unsafe_code, reason = "messages are read from slots")]
 
-use super::endpoint::{Endpoint, Stop};
+use super::endpoint::{Endpoint, LOOKS, Stop};
 use super::iter::{Drain, Iter, TryIter};
 use super::standoff::StandOff;
 use super::{Kind, Peer, Spsc};
@@ -11,6 +11,7 @@ use crate::participant::end_unless;
 use crate::ring::spsc::Consumer;
 use crate::ring::{Ring, TypedSlots};
 use crate::segment::mapped::Segment;
+use crate::sync::spin_loop;
 use crate::sys::fork::Token;
 use crate::wait::Waker;
 use std::cell::Cell;
@@ -77,7 +78,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// [`TryRecvError::Empty`]; once the ring is drained, [`TryRecvError::Closed`], and [`TryRecvError::SenderDied`] if
     /// `peer` or an iterator has learned of it; [`TryRecvError::Corrupt`] for a message that is not a value of `T`, which
     /// is dropped; [`TryRecvError::Forked`].
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let index = match self.slot_now() {
             Some(index) => index,
@@ -112,9 +113,9 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///     }
     /// }
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self) -> Result<T, RecvError> {
-        let index = match self.slot_now() {
+        let index = match self.slot_soon() {
             Some(index) => index,
             None => self.wait_for_slot(None).map_err(RecvError::from_untimed)?,
         };
@@ -127,7 +128,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     ///
     /// As for [`recv`](Self::recv), and [`RecvTimeoutError::Timeout`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        let index = match self.slot_now() {
+        let index = match self.slot_soon() {
             Some(index) => index,
             None => self.wait_for_slot(Instant::now().checked_add(timeout))?,
         };
@@ -366,7 +367,29 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         }
     }
 
-    /// The same, with the reason why not.
+    /// The same, looking for a while. Here and not in the slow way, which takes longer to enter and leave than a message
+    /// takes to arrive.
+    #[inline(always)]
+    fn slot_soon(&mut self) -> Option<usize> {
+        let now = self.slot_now();
+        if now.is_some() {
+            return now;
+        }
+        if self.stand_off.caught_up(self.consumer.position()) && self.is_current() {
+            let ahead = |count| self.consumer.slot_ahead(count - 1).is_some();
+            self.stand_off.gamble(ahead);
+        }
+        for _ in 0..LOOKS {
+            let now = self.slot_now();
+            if now.is_some() {
+                return now;
+            }
+            spin_loop();
+        }
+        None
+    }
+
+    /// The slot to read next, with the reason why not.
     #[inline(never)]
     fn slot_or_why_not(&mut self) -> Result<usize, TryRecvError> {
         if !self.is_current() {
@@ -406,11 +429,16 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             if !self.is_current() {
                 return None;
             }
-            let index = match self.consumer.slot() {
+            let soon = if wait {
+                self.slot_soon()
+            } else {
+                self.slot_now()
+            };
+            let index = match soon {
                 Some(index) => index,
                 None => match self.slot_at_the_end() {
                     Ok(index) => index,
-                    Err(None) if wait => match self.stand_off_and_wait(None) {
+                    Err(None) if wait => match self.wait(None) {
                         Ok(index) => index,
                         Err(_) => return None,
                     },
@@ -497,7 +525,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     fn wait_for_slot(&mut self, deadline: Option<Instant>) -> Result<usize, RecvTimeoutError> {
         let stop = match self.slot_or_why_not() {
             Ok(index) => return Ok(index),
-            Err(TryRecvError::Empty) => match self.stand_off_and_wait(deadline) {
+            Err(TryRecvError::Empty) => match self.wait(deadline) {
                 Ok(index) => return Ok(index),
                 Err(stop) => stop,
             },
@@ -518,13 +546,6 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
                 program: dead.who.program(),
             },
         })
-    }
-
-    #[inline]
-    fn stand_off_and_wait(&mut self, deadline: Option<Instant>) -> Result<usize, Stop> {
-        let ahead = |count| self.consumer.slot_ahead(count - 1).is_some();
-        self.stand_off.caught_up(self.consumer.position(), ahead);
-        self.wait(deadline)
     }
 
     /// Waits for a message. Whoever tells the user why there is none notes it.

@@ -3,6 +3,7 @@
 
 use super::endpoint::{Endpoint, Stop};
 use super::in_place::Reservation;
+use super::standoff::look_away;
 use super::{Kind, Peer, Spsc};
 use crate::error::{Role, SendError, SendTimeoutError, TrySendError};
 use crate::message::ShmMessage;
@@ -18,6 +19,9 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::time::{Duration, Instant};
+
+/// Messages that take a receiver longer than a moment.
+const FAR: usize = 128;
 
 /// Sends messages into a ring. Dropping it is leaving: a receiver that has drained the ring is told `Closed`.
 ///
@@ -66,7 +70,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     /// [`TrySendError::Full`], also if the receiver died, which [`peer`](Self::peer) and the waiting calls tell;
     /// [`TrySendError::Closed`] if the receiver has left (not if none has come yet: then messages are kept for it);
     /// [`TrySendError::Forked`].
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, message: T) -> Result<(), TrySendError<T>> {
         match self.try_slot() {
             Ok(index) => {
@@ -83,7 +87,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     /// # Errors
     ///
     /// As for [`try_send`](Self::try_send).
-    #[inline]
+    #[inline(always)]
     pub fn try_send_ref(&mut self, message: &T) -> Result<(), TrySendError<()>> {
         let index = self.try_slot()?;
         self.fill_from(index, message);
@@ -99,7 +103,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     /// receiver died; [`SendError::NameLost`], once, if the ring is full and was removed; [`SendError::Forked`]. The message
     /// comes back. If no receiver has come yet, or the last one left before this sender came, a full ring is waited for
     /// without end.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, message: T) -> Result<(), SendError<T>> {
         // The slow way does not see the message: were its address needed there, the compiler would have to put it into
         // memory first on the fast way, too.
@@ -342,8 +346,9 @@ impl<T: ShmMessage> Sender<T, Spsc> {
 
     #[cold]
     fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
-        if self.capacity() >= 128 {
-            super::standoff::look_away();
+        if self.capacity() >= FAR {
+            // The receiver has a long way to go: meanwhile, leave `head` to it.
+            look_away();
             if self.producer.has_room() {
                 return Ok(());
             }

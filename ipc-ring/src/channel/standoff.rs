@@ -33,15 +33,18 @@ pub(super) struct StandOff {
 }
 
 impl StandOff {
-    /// The side at `position` has caught up. Looks away for a moment, if that promises a gain; `ahead` says whether
-    /// the other side is ahead by a number of messages.
-    #[cold]
-    pub(super) fn caught_up(&mut self, position: u64, ahead: impl Fn(u64) -> bool) {
+    /// The side at `position` has caught up. True if that ends a run, so that standing off may pay.
+    #[inline(always)]
+    pub(super) fn caught_up(&mut self, position: u64) -> bool {
         let run = position.wrapping_sub(self.caught_up);
         self.caught_up = position;
-        if run < RUN {
-            return;
-        }
+        run >= RUN
+    }
+
+    /// Looks away for a moment, unless that did not pay lately. `ahead` says whether the other side is ahead by a number of
+    /// messages.
+    #[cold]
+    pub(super) fn gamble(&mut self, ahead: impl Fn(u64) -> bool) {
         if self.pass > 0 {
             self.pass -= 1;
             return;
