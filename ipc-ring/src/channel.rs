@@ -178,8 +178,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// How many messages the ring holds, rounded up to a power of two. Stating it allows to create the ring; an
     /// idle and empty ring of this name with another layout is then replaced. Either side may state it.
     ///
-    /// A message takes its size and 8 bytes, rounded up to a power of two as far as a cache line, then to 8 bytes; the ring
-    /// takes 20 KiB at most besides.
+    /// A message takes its size and 8 bytes: rounded up to a power of two if that fits a cache line, to 8 bytes if it fits
+    /// two, else to whole lines. The ring takes 20 KiB at most besides.
     pub fn capacity(mut self, messages: usize) -> Self {
         self.capacity = Some(messages);
         self
