@@ -52,6 +52,14 @@
 //! message. The receiver then stores p + 1 to `head` (Release). An onlooker instead issues an Acquire fence and
 //! then loads `announced`: if `announced − p`, unsigned and wrapping, is at most `capacity`, the copy is whole.
 //!
+//! After that, unless `wait` is 0, a receiver wakes a sender that waits for room: it fences (SeqCst) and loads the senders'
+//! `attention`; if its number is neither 0 nor the receivers' `answered`, it adds 1 to the receivers' `futex` word, wakes
+//! all who sleep on that word (FUTEX_WAKE, not private), and only then stores the number to `answered`. To sleep itself it
+//! loads the senders' `futex` word, stores a number that was never answered (session << 32, counted up) to its `attention`,
+//! calls `membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED)`, looks again, and sleeps on the loaded value for 50 ms at most. A
+//! receiver that only polls does none of this. It takes part by locking its byte and entering its session; an onlooker needs
+//! neither.
+//!
 //! # Why it is so
 //!
 //! *Stamp behind the message, in the same slot.* A message of up to 56 bytes and its stamp share a cache line,
