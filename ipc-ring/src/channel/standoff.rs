@@ -6,8 +6,8 @@
 //! and polls `head`, which moves with every message received.
 //!
 //! The moment is paid for by the last message of a burst. So it is a gamble that is only made after a run, and every
-//! loss doubles the number of chances that are let pass before the next one: a ping-pong of bursts loses it almost
-//! never, a stream wins it almost always.
+//! loss doubles the number of chances that are let pass before the next one: a ping-pong of bursts soon stops making it,
+//! a stream goes on winning it.
 
 use crate::sync::spin_loop;
 use std::time::{Duration, Instant};
