@@ -13,7 +13,8 @@
 //! 2. arms: writes a number that was never answered into its attention word,
 //! 3. passes the heavy barrier (`membarrier`, or a fence if the other side is known to fence),
 //! 4. looks again: only if there is still nothing to do,
-//! 5. sleeps on the ticket, for a slice of time at most.
+//! 5. sleeps on the ticket, for a slice of time at most;
+//! 6. after a slice, goes on with 4 if the futex word is still the ticket, else from 1; in the end it disarms.
 //!
 //! The side that wakes, after each publish or release:
 //! 1. passes the light barrier (nothing but a compiler fence),
