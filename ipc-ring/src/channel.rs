@@ -3,12 +3,17 @@
 mod endpoint;
 mod in_place;
 mod iter;
+mod kind;
+mod participants;
+mod peers;
 mod receiver;
 mod sender;
 mod standoff;
 
 pub use in_place::{Reservation, Written};
 pub use iter::{Drain, Iter, TryIter};
+pub use kind::{Kind, Lanes, ManySenders, Mpsc, Spsc, TotalOrder};
+pub use participants::{Counters, Participant, Peer, State};
 pub use receiver::Receiver;
 pub use sender::Sender;
 
@@ -21,30 +26,6 @@ use crate::wait::Wait;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
-
-mod sealed {
-    pub trait Kind {
-        /// As the header says it.
-        const ID: u32;
-        /// How many take part at most.
-        const PARTICIPANTS: u32;
-    }
-}
-
-/// The kinds of ring: how many may send and receive, and in which order.
-pub trait Kind: sealed::Kind {}
-
-/// One sender, one receiver. Lock-free: nobody waits for a process that is stopped, but for its messages or for
-/// its room.
-#[derive(Debug)]
-pub enum Spsc {}
-
-impl sealed::Kind for Spsc {
-    const ID: u32 = 1;
-    const PARTICIPANTS: u32 = 2;
-}
-
-impl Kind for Spsc {}
 
 /// Names a ring for one sender and one receiver.
 ///
@@ -68,6 +49,66 @@ impl Kind for Spsc {}
 /// # }
 /// ```
 pub fn spsc<T: ShmMessage>(name: &str) -> Builder<T, Spsc> {
+    Builder::new(name)
+}
+
+/// Names a ring for several senders and one receiver, in which all messages have one order.
+///
+/// As many may send as [`max_senders`](Builder::max_senders) says: processes, or threads with a sender each
+/// ([`try_clone`](Sender::try_clone)). What one sender sends arrives in the order in which it was sent; and if one message was
+/// sent before another was begun, by whomever, it arrives first.
+///
+/// A sender that is *killed* in the middle of a message is passed over. One that is only *stopped* in the middle of a message
+/// (SIGSTOP, a debugger, a page that has to be read from a disk) keeps its place: what others sent after it waits until it goes on or is
+/// killed, and when the ring has filled up behind it, they wait as well. So this kind is not called lock-free. Where that matters
+/// more than one order does, take [`lanes`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc-mpsc-{}", std::process::id());
+/// # let name = name.as_str();
+/// let mut rx = ipc_ring::mpsc::<u64>(name).capacity(64).receiver()?;
+/// let mut one = ipc_ring::mpsc::<u64>(name).sender()?; // in one process
+/// let mut two = ipc_ring::mpsc::<u64>(name).sender()?; // in another
+/// one.send(1)?;
+/// two.send(2)?;
+/// assert_eq!((rx.recv()?, rx.recv()?), (1, 2));
+/// # drop((one, two, rx));
+/// # ipc_ring::remove(name)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn mpsc<T: ShmMessage>(name: &str) -> Builder<T, Mpsc> {
+    Builder::new(name)
+}
+
+/// Names a ring for several senders and one receiver, with a lane for each sender.
+///
+/// What one sender sends arrives in the order in which it was sent; messages of different senders have no order among each
+/// other. The receiver serves the lanes in turn, at most 64 messages of one while others have some. Lock-free: nobody
+/// waits for a process that is stopped, and senders share nothing that they write.
+///
+/// [`capacity`](Builder::capacity) is that of each lane, and there are as many as
+/// [`max_senders`](Builder::max_senders) says, from the beginning: [`memory`](Builder::memory) tells what that takes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc-lanes-{}", std::process::id());
+/// # let name = name.as_str();
+/// let ring = ipc_ring::lanes::<u64>(name).capacity(64).max_senders(4);
+/// println!("{} bytes", ring.memory()?);
+/// let mut rx = ring.receiver()?;
+/// let mut tx = ipc_ring::lanes::<u64>(name).sender()?; // in another process, usually
+/// let mut another = tx.try_clone()?;
+/// tx.send(1)?;
+/// another.send(2)?;
+/// assert_eq!(rx.recv()? + rx.recv()?, 3);
+/// # drop((tx, another, rx));
+/// # ipc_ring::remove(name)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn lanes<T: ShmMessage>(name: &str) -> Builder<T, Lanes> {
     Builder::new(name)
 }
 
@@ -96,42 +137,17 @@ fn remove_object(namespace: Option<&str>, name: &str) -> Result<(), RemoveError>
     attach::remove(&object)
 }
 
-/// How the other side is, as [`Sender::peer`] and [`Receiver::peer`] tell.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Peer {
-    /// Nobody has taken that role yet.
-    Never,
-    /// The handle was inherited by a forked child, which has no part in the ring.
-    Forked,
-    /// Its process lives.
-    Alive {
-        /// Its pid, in its own pid namespace.
-        pid: u32,
-        /// The file name of its program.
-        program: String,
-    },
-    /// The last one has left.
-    Left,
-    /// The last one ended without leaving.
-    Died {
-        /// Its pid, in its own pid namespace.
-        pid: u32,
-        /// The file name of its program.
-        program: String,
-    },
-}
-
 /// Opens or creates a ring.
 ///
 /// With a stated [`capacity`](Self::capacity) the ring is created unless it exists. Without, it is opened, once it
-/// exists. `capacity`, `wait` and `remove_when_idle` are properties of the ring: whatever is stated must be as the existing
+/// exists. `capacity`, `max_senders`, `wait` and `remove_when_idle` are properties of the ring: whatever is stated must be as the existing
 /// ring has it, whatever is not stated is adopted. The other options concern this call or this handle.
 #[must_use = "a builder does nothing until `sender` or `receiver`"]
 pub struct Builder<T, K = Spsc> {
     name: String,
     namespace: Option<String>,
     capacity: Option<usize>,
+    max_senders: Option<u32>,
     wait: Option<Wait>,
     create_new: bool,
     remove_when_idle: bool,
@@ -161,6 +177,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
             name: name.to_owned(),
             namespace: None,
             capacity: None,
+            max_senders: None,
             wait: None,
             create_new: false,
             remove_when_idle: false,
@@ -179,10 +196,21 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// idle and empty ring of this name with another layout is then replaced. Either side may state it.
     ///
     /// A message takes its size and 8 bytes: rounded up to a power of two if that fits a cache line, to 8 bytes if it fits
-    /// two, else to whole lines. The ring takes 20 KiB at most besides.
+    /// two, else to whole lines. [`memory`](Self::memory) tells what the ring takes in all.
     pub fn capacity(mut self, messages: usize) -> Self {
         self.capacity = Some(messages);
         self
+    }
+
+    /// Bytes that a ring of these options takes, all of them from its creation on. At most 20 KiB and 128 bytes a participant
+    /// besides the messages; for lanes, each has its own messages and 1 KiB more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NoCapacity`] if none is stated; [`OpenError::InvalidCapacity`], [`OpenError::InvalidSenders`].
+    pub fn memory(&self) -> Result<u64, OpenError> {
+        let object = Object::new(None, "x").map_err(|(name, rule)| OpenError::InvalidName { name, rule })?;
+        self.request(object, Role::Sender).memory()
     }
 
     /// Insists on creating the ring: it is an error if one of this name exists.
@@ -265,12 +293,17 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
         if self.create_new && self.capacity.is_none() {
             return Err(OpenError::NoCapacity);
         }
-        attach::attach(&Request {
+        attach::attach(&self.request(object, role))
+    }
+
+    fn request(&self, object: Object, role: Role) -> Request {
+        Request {
             object,
             kind: K::ID,
-            participants: K::PARTICIPANTS,
+            senders: self.max_senders,
+            default_senders: K::DEFAULT_SENDERS,
             role,
-            index: endpoint::index_of(role),
+            same_as: None,
             schema: const { &T::SCHEMA },
             capacity: self.capacity,
             wait: self.wait,
@@ -282,31 +315,40 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
             prefault: self.prefault,
             lock_memory: self.lock_memory,
             origin: self.origin,
-        })
+        }
     }
-}
 
-impl<T: ShmMessage> Builder<T, Spsc> {
-    /// Takes the sender's role. A predecessor's messages stay, and this sender goes on behind them.
+    /// Takes a sender's role: the only one's, or one of several. A predecessor's messages stay, and this sender goes on behind
+    /// them.
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living sender, if there is one.
-    pub fn sender(self) -> Result<Sender<T, Spsc>, OpenError> {
+    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living sender of a ring for one;
+    /// [`OpenError::TooManySenders`] is said if a ring for several has as many as it was created for.
+    pub fn sender(self) -> Result<Sender<T, K>, OpenError> {
         let segment = self.attach(Role::Sender)?;
         Ok(Sender::join(segment, self.keep_open))
     }
 
     /// Takes the receiver's role, and goes on where a predecessor ended.
     ///
-    /// If the ring is empty, a sender that left or died before now is not spoken of any more: the receiver then waits
-    /// for the next one.
+    /// If the ring (of lanes: the sender's lane) is empty, a sender that left or died before now is not spoken of any more: the
+    /// receiver then waits for the next one.
     ///
     /// # Errors
     ///
     /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living receiver, if there is one.
-    pub fn receiver(self) -> Result<Receiver<T, Spsc>, OpenError> {
+    pub fn receiver(self) -> Result<Receiver<T, K>, OpenError> {
         let segment = self.attach(Role::Receiver)?;
         Ok(Receiver::join(segment, self.keep_open))
+    }
+}
+
+impl<T: ShmMessage, K: ManySenders> Builder<T, K> {
+    /// How many senders there may be at a time: 1 to 1,023; 16 unless said. A property of the ring: it counts when the ring is
+    /// created, and a side that states another number is refused.
+    pub fn max_senders(mut self, senders: u32) -> Self {
+        self.max_senders = Some(senders);
+        self
     }
 }

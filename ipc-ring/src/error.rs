@@ -42,6 +42,13 @@ pub enum OpenError {
         /// Size of a message, in bytes.
         message_size: usize,
     },
+    /// No ring can have so many senders.
+    InvalidSenders {
+        /// As it was given.
+        senders: u32,
+        /// The most that a ring can have.
+        most: u32,
+    },
     /// `create_new` was asked for without a capacity.
     NoCapacity,
     /// The shared-memory file system is full.
@@ -135,6 +142,11 @@ pub enum OpenError {
         /// The file name of its holder's program.
         program: String,
     },
+    /// As many senders as the ring was created for are alive.
+    TooManySenders {
+        /// How many that is.
+        most: u32,
+    },
     /// The process has no descriptor left.
     TooManyFiles {
         /// The object.
@@ -164,6 +176,10 @@ impl fmt::Display for OpenError {
             } => write!(
                 f,
                 "{capacity} messages of {message_size} bytes do not fit the address space: ask for fewer"
+            ),
+            Self::InvalidSenders { senders, most } => write!(
+                f,
+                "a ring for {senders} senders can't be: `max_senders` is 1 to {most}"
             ),
             Self::NoCapacity => {
                 f.write_str("`create_new` creates a ring and needs its `capacity`: state one")
@@ -249,6 +265,11 @@ impl fmt::Display for OpenError {
             Self::RoleTaken { role, pid, program } => write!(
                 f,
                 "the ring has a living {role}, {program} (pid {pid}): end it first, or use another ring"
+            ),
+            Self::TooManySenders { most } => write!(
+                f,
+                "the ring has {most} living senders, as many as it was created for: let one leave, or create the ring \
+                 with a larger `max_senders`"
             ),
             Self::TooManyFiles { path } => write!(
                 f,

@@ -8,44 +8,57 @@
 //! 0                      header            the creator, before anybody can open the segment; then constant
 //! 256                    schema text       likewise; UTF-8, `schema_len` bytes
 //! participants_offset    participants      each entry by the process that holds its index
-//! receivers_offset       receivers' words  receivers
+//! receivers_offset       receivers' words  receivers; of lane l at receivers_offset + 512 × l
 //! senders_offset         senders' words    senders
-//! slots_offset           slots             senders (slots_offset = senders_offset + 512)
+//! slots_offset           slots             senders
 //!
 //! participants_offset = round_up(256 + schema_len, P)
 //! receivers_offset    = participants_offset + round_up(128 × participants, P)
-//! senders_offset      = receivers_offset + P
-//! segment_size        = round_up(slots_offset + capacity × slot_stride, P)
+//! senders_offset      = receivers_offset + round_up(512 × lanes, P)
+//! lanes_offset        = senders_offset; kind 3: + 512 + round_up(8 × lanes, 128)
+//! slots_offset        = lanes_offset + 512
+//! lane_stride         = 512 + round_up(capacity × slot_stride, 128)
+//! segment_size        = round_up(lanes_offset + lanes × lane_stride, P)
+//! lanes               = 1; kind 3: participants − 1
 //!
 //! header                                              participant entry, 128 bytes, index i at 128 × i
 //!   0  u8[8] magic            "ipc-ring"                0  u64   session   number << 2 | state
 //!   8  u32   abi_version      0                                            (0 never, 1 joined, 2 left)
 //!  12  u32   byte_order       0x01020304                8  u64   start_time, clock ticks after boot
-//!  16  u32   kind             1 = SPSC                 16  u32   pid, in the holder's namespace
-//!  20  u32   wait             0 = spin, 1 = futex      20  u32   reserved
+//!  16  u32   kind             1 SPSC, 2 MPSC, 3 lanes  16  u32   pid, in the holder's namespace
+//!  20  u32   wait             0 = spin, 1 = futex      20  u32   role      1 sender, 2 receiver
 //!  24  u32   flags            bit 0: remove when idle  24  u8[32] program, padded with zeros
-//!  28  u32   participants
-//!  32  u64   capacity, slots, a power of two
-//!  40  u32   message_size, bytes                     words of a side (senders', receivers')
-//!  44  u32   message_align, bytes                      0  u64 position    senders: announced, receivers: head
-//!  48  u64   slot_stride, bytes                      128  u64 attention   number << 2 | left << 1 | fence
-//!  56  u64   stamp_offset in a slot, bytes           256  u64 answered    the last number that was answered
-//!  64  u64   segment_size, bytes                     264  u32 futex       bumped before each wake
+//!  28  u32   participants                              64  u64   messages  sent or received by this session, or
+//!  32  u64   capacity, slots of a lane, a power of 2                       where it began (see below)
+//!  40  u32   message_size, bytes                       72  u64   waits     for room or for messages
+//!  44  u32   message_align, bytes                      80  u64   sleeps
+//!  48  u64   slot_stride, bytes                        88  u64   wakes     of the other side
+//!  56  u64   stamp_offset in a slot, bytes             96  u64   skipped   messages of dead senders
+//!  64  u64   segment_size, bytes                      104  u64   corrupt   messages dropped
 //!  72  u64   page_size, bytes
-//!  80  u64   participants_offset                     slot at position p: index i = p mod capacity
-//!  88  u64   receivers_offset                          slots_offset + i × slot_stride
-//!  96  u64   senders_offset                              0             message, message_size bytes
-//! 104  u64   slots_offset                                stamp_offset  u64 stamp
-//! 112  u64   schema_len, bytes                       stamp = p << 12 | state << 10 | owner
-//! 120  u64   fingerprint of the schema                       state: 0 initial, 1 claimed, 2 published, 3 skipped
-//! 128  u64   origin, the first position                      owner: participant index while claimed, else 0
-//! 136  zeros to 256                                  new slot i: (first − capacity) << 12, where first is the
-//!                                                      first position from origin on that goes into slot i
+//!  80  u64   participants_offset                     words of a side of a lane
+//!  88  u64   receivers_offset                          0  u64 position    receivers: head
+//!  96  u64   senders_offset                                               senders: SPSC, lanes: announced; MPSC: hint
+//! 104  u64   slots_offset, of lane 0                 128  u64 attention   number << 2 | left << 1 | fence; an odd number asks for no wake
+//! 112  u64   schema_len, bytes                       256  u64 answered    the last number that was answered
+//! 120  u64   fingerprint of the schema               264  u32 futex       bumped before each wake
+//! 128  u64   origin, the first position
+//! 136  u64   lanes_offset                            kind 3, at senders_offset
+//! 144  u64   lane_stride, bytes                      264  u32 futex       of all lanes: the receiver sleeps on it
+//! 152  zeros to 256                                  512  u64[lanes] ready: each lane's `answered`
+//!
+//! slot at position p of lane l: index i = p mod capacity
+//!   slots_offset + l × lane_stride + i × slot_stride
+//!     0             message, message_size bytes
+//!     stamp_offset  u64 stamp = p << 12 | state << 10 | owner
+//!                     state: 0 initial, 1 claimed (MPSC only), 2 published, 3 skipped (MPSC only)
+//!                     owner: participant index while claimed, else 0
+//!   new slot i: (first − capacity) << 12, where first is the first position from origin on that goes into slot i
 //!
 //! locks on bytes of the file (open file descriptions; no effect on its contents)
 //!   i            held exclusively by the mapping of participant i for as long as it lives
 //!   1 << 32      lifecycle: shared while joining, exclusive while removing
-//! SPSC: the sender is participant 0, the receiver participant 1.
+//! The receiver is the last participant; the others are senders. Sender i of kind 3 owns lane i.
 //! ```
 //!
 //! To read the message at position p: load its stamp (Acquire); it must equal `p << 12 | 2 << 10`; copy the
@@ -100,13 +113,22 @@ pub(crate) const REMOVE_WHEN_IDLE: u32 = 1;
 pub(crate) const SCHEMA_OFFSET: u64 = 256;
 /// A schema text is longer than this only if it is not ours.
 pub(crate) const MAX_SCHEMA_LEN: u64 = Schema::MAX_TEXT as u64;
+/// One sender, one receiver.
+pub(crate) const SPSC: u32 = 1;
+/// Several senders in one total order, one receiver.
+pub(crate) const MPSC: u32 = 2;
+/// Several senders with a lane each, one receiver.
+pub(crate) const LANES: u32 = 3;
+/// No ring has more participants: an owner has 10 bits in a stamp.
+pub(crate) const MAX_PARTICIPANTS: u32 = 1024;
 /// The file byte that is locked shared by who joins and exclusively by who removes.
 pub(crate) const LIFECYCLE_BYTE: i64 = 1 << 32;
 
 const CACHE_LINE: usize = 64;
 /// Distance that keeps two words apart even for a prefetcher that fetches lines in pairs.
 const LINE_PAIR: usize = 128;
-const SENDER_WORDS_LEN: u64 = 512;
+/// What a side's words take.
+const WORDS_LEN: u64 = 512;
 const ENTRY_LEN: u64 = 128;
 
 /// The constant header; a reader works on its own copy of it.
@@ -134,7 +156,9 @@ pub(crate) struct Header {
     pub(crate) schema_len: u64,
     pub(crate) fingerprint: u64,
     pub(crate) origin: u64,
-    pub(crate) zeros: [u64; 15],
+    pub(crate) lanes_offset: u64,
+    pub(crate) lane_stride: u64,
+    pub(crate) zeros: [u64; 13],
 }
 
 #[allow(unsafe_code, reason = "the bytes of a header")]
@@ -165,6 +189,15 @@ pub(crate) struct Shape {
     pub(crate) origin: u64,
 }
 
+impl Shape {
+    fn lanes(&self) -> u64 {
+        match self.kind {
+            LANES => u64::from(self.participants) - 1,
+            _ => 1,
+        }
+    }
+}
+
 impl Header {
     /// Lays out a segment. `None` if its size does not fit the address space.
     pub(crate) fn of(shape: &Shape) -> Option<Self> {
@@ -175,10 +208,19 @@ impl Header {
         let participants_offset = round_up(SCHEMA_OFFSET.checked_add(shape.schema_len)?, page)?;
         let entries = ENTRY_LEN.checked_mul(u64::from(shape.participants))?;
         let receivers_offset = participants_offset.checked_add(round_up(entries, page)?)?;
-        let senders_offset = receivers_offset.checked_add(page)?;
-        let slots_offset = senders_offset.checked_add(SENDER_WORDS_LEN)?;
+        let lanes = shape.lanes();
+        let receivers_len = round_up(WORDS_LEN * lanes, page)?;
+        let senders_offset = receivers_offset.checked_add(receivers_len)?;
+        let before_lanes = match shape.kind {
+            LANES => READY_OFFSET + round_up(8 * lanes, LINE_PAIR as u64)?,
+            _ => 0,
+        };
+        let lanes_offset = senders_offset.checked_add(before_lanes)?;
+        let slots_offset = lanes_offset.checked_add(WORDS_LEN)?;
         let slots_len = shape.capacity.checked_mul(slot_stride)?;
-        let segment_size = round_up(slots_offset.checked_add(slots_len)?, page)?;
+        let lane_stride = round_up(slots_len, LINE_PAIR as u64)?.checked_add(WORDS_LEN)?;
+        let lanes_len = lane_stride.checked_mul(lanes)?;
+        let segment_size = round_up(lanes_offset.checked_add(lanes_len)?, page)?;
         // Addresses and file offsets are signed quantities.
         isize::try_from(segment_size).ok()?;
         i64::try_from(segment_size).ok()?;
@@ -204,7 +246,9 @@ impl Header {
             schema_len: shape.schema_len,
             fingerprint: shape.fingerprint,
             origin: shape.origin,
-            zeros: [0; 15],
+            lanes_offset,
+            lane_stride,
+            zeros: [0; 13],
         })
     }
 
@@ -225,6 +269,17 @@ impl Header {
         }
     }
 
+    /// How many rings of slots the segment has.
+    pub(crate) fn lanes(&self) -> u32 {
+        // It came from a u32.
+        self.shape().lanes() as u32
+    }
+
+    /// The index of the receiver; those below are the senders'.
+    pub(crate) fn receiver(&self) -> u32 {
+        self.participants - 1
+    }
+
     /// Whether a header that was found is one that [`Header::of`] could have made, so that every offset in it
     /// is aligned and within `segment_size`.
     pub(crate) fn is_consistent(&self) -> bool {
@@ -234,7 +289,7 @@ impl Header {
             && (1..=Schema::MAX_SIZE as u32).contains(&self.message_size)
             && self.message_align.is_power_of_two()
             && self.message_align <= Schema::MAX_ALIGN as u32
-            && (1..=1024).contains(&self.participants)
+            && (2..=MAX_PARTICIPANTS).contains(&self.participants)
             && self.schema_len <= MAX_SCHEMA_LEN;
         plausible && Self::of(&self.shape()).as_ref() == Some(self)
     }
@@ -281,10 +336,16 @@ impl<T: ShmMessage> Slot<T> {
     };
 }
 
+/// Where the ready words begin behind `senders_offset`.
+pub(crate) const READY_OFFSET: u64 = WORDS_LEN;
+/// The distance of two lanes' receivers' words.
+pub(crate) const RECEIVERS_STRIDE: u64 = WORDS_LEN;
+
 /// The words that one side (the senders, the receivers) writes and the other reads.
 #[repr(C)]
 pub(crate) struct Side {
-    /// Senders: `announced`, the position up to which messages may have been begun.
+    /// Senders of SPSC and lanes: `announced`, the position up to which messages may have been begun. Of MPSC: a hint of the
+    /// next position to claim.
     /// Receivers: `head`, the position of the next message to be received.
     pub(crate) position: Apart<AtomicU64>,
     /// Of the side that sleeps. See [`crate::wait`].
@@ -306,7 +367,52 @@ pub(crate) struct Bell {
     pub(crate) futex: Futex,
 }
 
-/// Who holds a participant's index. Written by the holder of the index's lock.
+/// A side's attention word: `number << 2 | left << 1 | fence`. Number 0: nobody sleeps. What it means is said in
+/// [`crate::wait`].
+pub(crate) mod attention {
+    /// "Please fence between publishing and loading this word."
+    pub(crate) const FENCE: u64 = 1;
+    /// "Whoever wrote this word has left."
+    pub(crate) const LEFT: u64 = 2;
+    /// In a number: "Answer, but wake nobody."
+    pub(crate) const QUIET: u64 = 1;
+    /// From one number to the next of its sort.
+    pub(crate) const STEP: u64 = 2;
+
+    const SHIFT: u32 = 2;
+    const MASK: u64 = u64::MAX >> SHIFT;
+
+    pub(crate) const fn number(word: u64) -> u64 {
+        word >> SHIFT
+    }
+
+    pub(crate) const fn armed(number: u64) -> u64 {
+        number << SHIFT
+    }
+
+    /// The number after this one.
+    pub(crate) const fn next(number: u64) -> u64 {
+        number.wrapping_add(STEP) & MASK
+    }
+
+    /// Each session has numbers of its own, so that no late answer to a predecessor's is taken for one to ours.
+    pub(crate) const fn first(session: u64) -> u64 {
+        session << 32 & MASK
+    }
+}
+
+/// The words by which one side is called by the other; see [`crate::wait`].
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// Written by the called side: whether it sleeps.
+    pub(crate) attention: &'a AtomicU64,
+    /// Written by the calling side: the last number of `attention` that it answered.
+    pub(crate) answered: &'a AtomicU64,
+    /// Bumped by the calling side; the called one sleeps on it.
+    pub(crate) futex: &'a Futex,
+}
+
+/// Who holds a participant's index, and what it did. Written by the holder of the index's lock.
 #[repr(C, align(128))]
 pub(crate) struct Entry {
     /// `number << 2 | state`; Release by the holder, Acquire by everybody.
@@ -315,9 +421,32 @@ pub(crate) struct Entry {
     pub(crate) start_time: AtomicU64,
     /// For people to read; in the holder's pid namespace.
     pub(crate) pid: AtomicU32,
-    pub(crate) reserved: AtomicU32,
+    /// For people to read: 1 a sender, 2 a receiver.
+    pub(crate) role: AtomicU32,
     /// For people to read: the program's file name in native-endian words.
     pub(crate) program: [AtomicU64; 4],
+    pub(crate) reserved: AtomicU64,
+    /// On a line of their own.
+    pub(crate) counters: Counters,
+}
+
+/// What a participant did since it joined; for people to read.
+#[repr(C)]
+pub(crate) struct Counters {
+    /// Of a sender that shares its slots with others: messages sent. Of others: the position at which they began; the ring
+    /// knows where they are.
+    pub(crate) messages: AtomicU64,
+    /// How often it had to wait.
+    pub(crate) waits: AtomicU64,
+    /// How often it slept.
+    pub(crate) sleeps: AtomicU64,
+    /// How often it woke the other side.
+    pub(crate) wakes: AtomicU64,
+    /// Places of senders that died or gave up, which a receiver passed over.
+    pub(crate) skipped: AtomicU64,
+    /// Messages that a receiver dropped because they were not values of their type.
+    pub(crate) corrupt: AtomicU64,
+    pub(crate) reserved: [AtomicU64; 2],
 }
 
 #[cfg(not(loom))]
@@ -332,17 +461,20 @@ mod exact {
         assert!(offset_of!(Header, participants_offset) == 80);
         assert!(offset_of!(Header, slots_offset) == 104);
         assert!(offset_of!(Header, origin) == 128);
+        assert!(offset_of!(Header, lane_stride) == 144);
         assert!(offset_of!(Side, position) == 0);
         assert!(offset_of!(Side, attention) == LINE_PAIR);
         assert!(offset_of!(Side, bell) == 2 * LINE_PAIR);
         assert!(offset_of!(Bell, answered) == 0);
         assert!(offset_of!(Bell, futex) == 8);
         assert!(size_of::<Futex>() == 4);
-        assert!(size_of::<Side>() <= SENDER_WORDS_LEN as usize);
+        assert!(size_of::<Side>() <= WORDS_LEN as usize);
         assert!(size_of::<Entry>() == ENTRY_LEN as usize);
         assert!(offset_of!(Entry, start_time) == 8);
         assert!(offset_of!(Entry, pid) == 16);
         assert!(offset_of!(Entry, program) == 24);
+        assert!(offset_of!(Entry, counters) == CACHE_LINE);
+        assert!(offset_of!(Counters, corrupt) == 40);
     };
 }
 
@@ -366,8 +498,18 @@ impl Entry {
             session: AtomicU64::new(0),
             start_time: AtomicU64::new(0),
             pid: AtomicU32::new(0),
-            reserved: AtomicU32::new(0),
+            role: AtomicU32::new(0),
             program: std::array::from_fn(|_| AtomicU64::new(0)),
+            reserved: AtomicU64::new(0),
+            counters: Counters {
+                messages: AtomicU64::new(0),
+                waits: AtomicU64::new(0),
+                sleeps: AtomicU64::new(0),
+                wakes: AtomicU64::new(0),
+                skipped: AtomicU64::new(0),
+                corrupt: AtomicU64::new(0),
+                reserved: std::array::from_fn(|_| AtomicU64::new(0)),
+            },
         }
     }
 }

@@ -107,8 +107,9 @@ mod wait;
 
 #[cfg(not(loom))]
 pub use channel::{
-    Builder, Drain, Iter, Kind, Peer, Receiver, Reservation, Sender, Spsc, TryIter, Written,
-    remove, remove_in, spsc,
+    Builder, Counters, Drain, Iter, Kind, Lanes, ManySenders, Mpsc, Participant, Peer, Receiver,
+    Reservation, Sender, Spsc, State, TotalOrder, TryIter, Written, lanes, mpsc, remove, remove_in,
+    spsc,
 };
 #[cfg(not(loom))]
 pub use error::{

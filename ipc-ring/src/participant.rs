@@ -75,6 +75,12 @@ impl Entry {
         self.session().number().wrapping_add(1) & (u64::MAX >> NUMBER_SHIFT)
     }
 
+    /// Whether the last holder of this index ended without leaving, so that claims of it may be open. To be asked by who holds
+    /// the lock and has not joined.
+    pub(crate) fn is_dirty(&self) -> bool {
+        matches!(self.session(), Session::Joined(_))
+    }
+
     /// Says that the caller, which holds the lock of this entry, takes part from now on, in session `number`.
     pub(crate) fn join(&self, number: u64) {
         let joined = Session::Joined(number).encode();
@@ -107,17 +113,17 @@ pub(crate) fn end_unless<R, E>(
 }
 
 #[cfg(not(loom))]
-pub(crate) use living::Dead;
+pub(crate) use living::{Dead, is_alive};
 
 #[cfg(not(loom))]
 mod living {
     use super::*;
-    use crate::layout::program_name;
+    use crate::error::Role;
+    use crate::layout::{Counters, program_name};
     use crate::sync::fence;
     use crate::sys::{lock, process};
-    use nix::errno::Errno;
     use std::array;
-    use std::os::fd::AsFd;
+    use std::os::fd::OwnedFd;
 
     /// Who a participant says that it is; for people.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,7 +140,24 @@ mod living {
 
     impl Entry {
         /// Writes who we are. Before `join`, so that whoever sees us joined sees that.
-        pub(crate) fn introduce(&self) {
+        pub(crate) fn introduce(&self, role: Role) {
+            let role = match role {
+                Role::Sender => 1,
+                Role::Receiver => 2,
+            };
+            self.role.store(role, Ordering::Relaxed);
+            let Counters {
+                messages,
+                waits,
+                sleeps,
+                wakes,
+                skipped,
+                corrupt,
+                reserved: _,
+            } = &self.counters;
+            for counter in [messages, waits, sleeps, wakes, skipped, corrupt] {
+                counter.store(0, Ordering::Relaxed);
+            }
             self.pid.store(std::process::id(), Ordering::Relaxed);
             self.start_time
                 .store(process::start_time(), Ordering::Relaxed);
@@ -156,7 +179,7 @@ mod living {
         /// description that holds none of the locks; `own` is the caller's index.
         ///
         /// If a successor died between introducing itself and joining, the identity is the successor's.
-        pub(crate) fn death(&self, index: u32, own: u32, file: impl AsFd) -> Option<Dead> {
+        pub(crate) fn death(&self, index: u32, own: u32, file: &OwnedFd) -> Option<Dead> {
             let Session::Joined(number) = self.session() else {
                 return None;
             };
@@ -181,9 +204,8 @@ mod living {
 
     /// The kernel's word. Where it can't be had, or the same question about ourselves shows that it is worth
     /// nothing (another kernel's locks), everybody is alive.
-    fn is_alive(index: u32, own: u32, file: impl AsFd) -> bool {
-        let held =
-            |index: u32| -> Result<bool, Errno> { lock::is_held(&file, i64::from(index), 1) };
+    pub(crate) fn is_alive(index: u32, own: u32, file: &OwnedFd) -> bool {
+        let held = |index: u32| lock::is_held(file, i64::from(index), 1);
         match held(index) {
             Ok(true) | Err(_) => true,
             Ok(false) => !held(own).unwrap_or(false),

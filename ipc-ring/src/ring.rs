@@ -13,22 +13,29 @@
 //! messages a second; to be fooled, a process would have to sleep for exactly a multiple of that.
 //!
 //! A ring knows nothing of mappings, files, processes or message types. It answers "this slot is yours to
-//! fill", "publish it", "this slot is yours to read", "release it". The layer above moves the messages.
+//! fill", "publish it", "this slot is yours to read", "release it" ([`Produce`], [`Consume`]), and is told that the owner
+//! of a claim is dead. The layer above moves the messages.
 
+pub(crate) mod lanes;
+pub(crate) mod mpsc;
 pub(crate) mod spsc;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use crate::layout::{Side, Slot};
+use crate::layout::{Call, Side, Slot};
 use crate::message::ShmMessage;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Fault, Ordering, planted};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 const POSITION_SHIFT: u32 = 12;
 const STATE_SHIFT: u32 = 10;
+const CLAIMED: u64 = 1 << STATE_SHIFT;
 const PUBLISHED: u64 = 2 << STATE_SHIFT;
+const SKIPPED: u64 = 3 << STATE_SHIFT;
+/// Owners are participants' indices.
+const OWNER: u64 = (1 << STATE_SHIFT) - 1;
 
 /// The stamp of a slot that nobody has written yet, as if it were the one before its first position.
 pub(crate) const fn initial(position: u64) -> u64 {
@@ -39,6 +46,131 @@ pub(crate) const fn initial(position: u64) -> u64 {
 #[inline(always)]
 pub(crate) const fn published(position: u64) -> u64 {
     position << POSITION_SHIFT | PUBLISHED
+}
+
+/// The stamp by which `owner`, a participant's index, has `position` to itself until it publishes.
+#[inline(always)]
+pub(crate) const fn claimed(position: u64, owner: u32) -> u64 {
+    position << POSITION_SHIFT | CLAIMED | owner as u64 & OWNER
+}
+
+/// The stamp of a position that will never have a message.
+#[inline(always)]
+pub(crate) const fn skipped(position: u64) -> u64 {
+    position << POSITION_SHIFT | SKIPPED
+}
+
+/// The producing end of a ring.
+pub(crate) trait Produce {
+    type Slots: Slots;
+
+    /// The ring that answered slots are in.
+    fn ring(&self) -> &Ring<Self::Slots>;
+
+    /// The slot that is the caller's to fill, if there is room.
+    fn slot(&mut self) -> Option<usize>;
+
+    /// Publishes the slot that [`slot`](Produce::slot) answered last.
+    fn publish(&mut self);
+
+    /// Gives up the slot that was answered last, unless it was published. True if that lets others go on.
+    fn abandon(&mut self) -> bool {
+        false
+    }
+
+    /// Whether it is worth asking for a slot again, after there was none.
+    fn has_room(&self) -> bool;
+
+    /// Messages that are published and not yet released.
+    fn len(&self) -> u64;
+
+    /// The words to call the receiver by.
+    #[inline(always)]
+    fn call(&self) -> Call<'_> {
+        self.ring().to_receivers()
+    }
+}
+
+/// The consuming end of a ring.
+pub(crate) trait Consume {
+    type Slots: Slots;
+
+    /// The ring that answered slots are in.
+    fn ring(&self) -> &Ring<Self::Slots>;
+
+    /// The slot that is the caller's to read, if a message is there. Nothing is taken from memory of an earlier look:
+    /// "none" means that the stamp was loaded after the call began.
+    fn slot(&mut self) -> Option<usize>;
+
+    /// What lies `ahead` positions, fewer than the capacity, behind the slot that was answered last.
+    fn ahead(&self, ahead: u64) -> Ahead;
+
+    /// Gives back `count` positions, beginning with the slot that was answered last. All must have been looked at.
+    fn release(&mut self, count: u64);
+
+    /// How many positions were released since some moment, wrapping.
+    fn position(&self) -> u64;
+
+    /// Positions at most that may be looked at behind the slot that was answered last, until it is somebody else's turn.
+    fn turn(&self) -> u64 {
+        self.ring().capacity()
+    }
+
+    /// Whether [`slot`](Consume::slot) would answer "none".
+    fn is_empty(&self) -> bool {
+        !matches!(self.ahead(0), Ahead::Message(_))
+    }
+
+    /// Messages that are published and not yet released.
+    fn len(&self) -> u64;
+
+    /// The owner of a claim that nothing gets past.
+    fn claimant(&self) -> Option<u32> {
+        None
+    }
+
+    /// Turns that claim into "skipped", if it is still there. `owner` has died, after it was answered by
+    /// [`claimant`](Consume::claimant).
+    fn skip(&mut self, _owner: u32) {}
+
+    /// Takes note that `count` of the positions to be released were [`Ahead::Skipped`].
+    fn passed_over(&mut self, _count: u64) {}
+
+    /// Places that were passed over, since no message will ever be there.
+    fn skipped(&self) -> u64 {
+        0
+    }
+
+    /// The words to call senders by that wait for what is released.
+    #[inline(always)]
+    fn call(&self) -> Call<'_> {
+        self.ring().to_senders()
+    }
+}
+
+/// Gets past a claim whose owner is dead. `is_dead` asks the kernel, which orders all that the dead did before its answer.
+/// True if it is worth looking again.
+pub(crate) fn settle(consumer: &mut impl Consume, is_dead: impl FnOnce(u32) -> bool) -> bool {
+    // The claim is loaded before the question: an index that has a new holder by then was swept.
+    let Some(owner) = consumer.claimant() else {
+        return false;
+    };
+    if planted(Fault::SkipUnasked) || is_dead(owner) {
+        consumer.skip(owner);
+        return true;
+    }
+    false
+}
+
+/// What a consumer finds ahead of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ahead {
+    /// A message in this slot.
+    Message(usize),
+    /// No message, and there never will be.
+    Skipped,
+    /// Nothing yet.
+    Nothing,
 }
 
 /// Where the slots are. A ring is generic over this and nothing else.
@@ -210,6 +342,16 @@ mod view {
 
 pub(crate) use view::{TypedSlots, UntypedSlots};
 
+#[inline(always)]
+fn call<'a>(called: &'a Side, caller: &'a Side) -> Call<'a> {
+    let bell = &caller.bell.0;
+    Call {
+        attention: &called.attention.0,
+        answered: &bell.answered,
+        futex: &bell.futex,
+    }
+}
+
 impl<S: Slots> Ring<S> {
     /// How many messages the ring holds at most.
     #[inline(always)]
@@ -231,5 +373,26 @@ impl<S: Slots> Ring<S> {
     #[inline(always)]
     pub(crate) fn slots(&self) -> &S {
         &self.slots
+    }
+
+    /// The words by which senders call the receiver.
+    #[inline(always)]
+    pub(crate) fn to_receivers(&self) -> Call<'_> {
+        call(self.receivers(), self.senders())
+    }
+
+    /// The words by which the receiver calls senders.
+    #[inline(always)]
+    pub(crate) fn to_senders(&self) -> Call<'_> {
+        call(self.senders(), self.receivers())
+    }
+
+    /// Published messages from `head` on. Looks at every slot.
+    pub(crate) fn unread(&self) -> u64 {
+        let head = self.receivers().position.0.load(Ordering::Acquire);
+        let positions = (0..self.capacity()).map(|ahead| head.wrapping_add(ahead));
+        positions
+            .filter(|&position| self.stamp(position).load(Ordering::Relaxed) == published(position))
+            .count() as u64
     }
 }

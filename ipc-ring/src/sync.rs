@@ -1,26 +1,37 @@
 //! The one place that knows about `cfg(loom)`: atomics, cells, fences, hints.
 //!
-//! Under loom these are handles to a model of memory; otherwise they are the standard library's types. The
-//! rest of the crate names only this module, so the code that loom explores is the code that ships.
+//! Under `cfg(loom)` atomics are handles to a model of memory; otherwise they are the standard library's types. The
+//! rest of the crate names only this module, so the code that is explored is the code that ships. `cfg(shuttle)`, on top of
+//! `cfg(loom)`, has shuttle run the models in place of loom: many threads in random schedules, on sequentially consistent memory.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
-#[cfg(loom)]
+#[cfg(all(loom, not(shuttle)))]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+/// For the model of a futex.
+#[cfg(all(loom, not(shuttle)))]
+pub(crate) use loom::sync::{Condvar, Mutex};
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::{Condvar, Mutex};
 
 pub(crate) use std::sync::atomic::Ordering;
 
-#[cfg(loom)]
+#[cfg(all(loom, not(shuttle)))]
 pub(crate) use loom::cell::UnsafeCell;
 
 /// A cell whose contents are reached only through closures, as loom's are, so that an access which the model
 /// checker could not see cannot be written.
-#[cfg(not(loom))]
+#[cfg(any(not(loom), shuttle))]
 #[repr(transparent)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-#[cfg(not(loom))]
+#[cfg(any(not(loom), shuttle))]
 impl<T> UnsafeCell<T> {
     #[cfg(test)]
     pub(crate) const fn new(value: T) -> Self {
@@ -43,8 +54,10 @@ impl<T> UnsafeCell<T> {
 pub(crate) fn spin_loop() {
     #[cfg(not(loom))]
     std::hint::spin_loop();
-    #[cfg(loom)]
+    #[cfg(all(loom, not(shuttle)))]
     loom::thread::yield_now();
+    #[cfg(shuttle)]
+    shuttle::thread::yield_now();
 }
 
 /// The monotonic clock. A model has none: what depends on it must not matter for correctness.
@@ -117,6 +130,38 @@ pub(crate) enum Fault {
     LeaveRelaxed,
     /// The leaver does not ring.
     NoRingOnLeave,
+    /// A slot is claimed by a store.
+    ClaimByStore,
+    /// No Release fence between the claim and the payload.
+    ClaimUnfenced,
+    /// A slot is claimed though its last message was not released.
+    ClaimUnread,
+    /// A claim that was not published is never given up.
+    ClaimForgotten,
+    /// A claim is given up by a Relaxed store.
+    GiveUpRelaxed,
+    /// The hint is stored Relaxed.
+    HintRelaxed,
+    /// The hint is stored before the claim.
+    HintBeforeClaim,
+    /// A claim is skipped by a store.
+    SkipByStore,
+    /// A claim is skipped without asking whether its owner is dead.
+    SkipUnasked,
+    /// The new holder of an index does not sweep.
+    NoSweep,
+    /// The sweeper stores Relaxed.
+    SweepRelaxed,
+    /// The consumer of lanes believes that lanes are empty which did not call.
+    ReadyIsTrusted,
+    /// The consumer of lanes arms one lane only.
+    OneLaneArmed,
+    /// Two sleepers arm with the same number.
+    NumberShared,
+    /// A sleeper disarms the word that others share.
+    DisarmedForAll,
+    /// A waker that woke some of the sleepers answers for all.
+    AnsweredTooSoon,
 }
 
 #[cfg(loom)]

@@ -1,7 +1,8 @@
 //! Sleeping without slowing the awake.
 //!
 //! Each side (the senders, the receivers) has an **attention** word that it alone writes, on a line that it
-//! hardly ever changes, and a **bell** that it alone rings.
+//! hardly ever changes; and, for calling the other side, a word **answered** and a **futex** that it alone writes. The
+//! three words by which a side is called are a [`Call`].
 //!
 //! ```text
 //! 63                                    2    1       0
@@ -9,7 +10,7 @@
 //! ```
 //!
 //! The side that sleeps:
-//! 1. takes a ticket of the other side's futex word,
+//! 1. takes a ticket of the futex word,
 //! 2. arms: writes a number that was never answered into its attention word,
 //! 3. passes the heavy barrier (`membarrier`, or a fence if the other side is known to fence),
 //! 4. looks again: only if there is still nothing to do,
@@ -31,10 +32,30 @@
 //! in them from the next time on: the one `membarrier` that follows the store of the bit makes every later load
 //! of the word, anywhere, see it.
 //!
+//! # Several of a side
+//!
+//! *Several wakers* share `answered` and the futex. What holds for each number n is: once n is written as answered, the futex
+//! word was bumped after n was armed. A slow waker may write an older number over a newer one; then the next one
+//! rings once too often.
+//!
+//! *Several sleepers that share one attention word* (senders of one ring) arm by adding to it, so that each has a number that
+//! nobody had before, and a number stands for all that were armed earlier. They never disarm, since a later number may be all
+//! that calls for an earlier sleeper: a wait that ended by itself costs the waker one ring for nobody. They don't ask for
+//! fences, since each would have to know that nobody takes the bit back. One that releases n slots wakes n sleepers, and answers
+//! only when fewer than that were asleep.
+//!
+//! *One sleeper with several words* (the receiver of lanes) arms all of them, behind one barrier, and sleeps on one futex.
+//!
+//! An odd number asks for an answer and for no wake: see [`crate::ring::lanes`].
+//!
 //! Nothing hangs on a wake that does not come: every sleep is sliced ([`slice`]), and each slice looks again.
 
-use crate::layout::{Apart, Bell};
-use crate::sync::{AtomicU64, Fault, Ordering, fence, light_barrier, now, planted};
+mod called;
+
+pub(crate) use called::Called;
+
+use crate::layout::{Call, attention};
+use crate::sync::{Fault, Ordering, fence, light_barrier, now, planted};
 use crate::sys::membarrier;
 use std::time::{Duration, Instant};
 
@@ -68,12 +89,6 @@ impl Wait {
     }
 }
 
-/// "Please fence between publishing and loading this word."
-const FENCE: u64 = 1;
-/// "Whoever wrote this word has left."
-pub(crate) const LEFT: u64 = 2;
-const NUMBER_SHIFT: u32 = 2;
-
 /// How long somebody sleeps at first without looking again.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
@@ -90,6 +105,7 @@ const FREQUENT: Duration = Duration::from_millis(1);
 const FREQUENT_SLEEPS: u32 = 4;
 
 /// The private side of who wakes.
+#[derive(Clone)]
 pub(crate) struct Waker {
     /// The attention word that needs no answer, as last seen; or [`NEVER_QUIET`].
     quiet: u64,
@@ -100,6 +116,9 @@ pub(crate) struct Waker {
 /// Not a value of the word: numbers do not get there.
 const NEVER_QUIET: u64 = u64::MAX;
 
+/// Wakes all who sleep.
+pub(crate) const ALL: u64 = u64::MAX;
+
 impl Waker {
     /// `reachable`: this process has registered for the sleepers' barrier.
     pub(crate) fn new(reachable: bool) -> Self {
@@ -109,55 +128,75 @@ impl Waker {
         }
     }
 
-    /// After a publish or release: wakes the other side if it sleeps. `attention` is its word, `bell` ours.
+    /// After a publish or release: wakes at most `count` of those who sleep. True if it rang.
     #[inline(always)]
-    pub(crate) fn notify(&mut self, attention: &AtomicU64, bell: &Bell) {
+    pub(crate) fn notify(&mut self, call: Call<'_>, count: u64) -> bool {
         light_barrier();
         // Relaxed: what a woken side then reads is ordered by the stamps and `head`.
-        if attention.load(Ordering::Relaxed) != self.quiet {
-            self.answer(attention, bell);
-        }
+        call.attention.load(Ordering::Relaxed) != self.quiet && self.answer(call, count)
     }
 
     #[cold]
-    fn answer(&mut self, attention: &AtomicU64, bell: &Bell) {
-        let mut word = attention.load(Ordering::Relaxed);
-        let fenced = self.fences_itself || word & FENCE != 0;
+    fn answer(&mut self, call: Call<'_>, count: u64) -> bool {
+        let mut word = call.attention.load(Ordering::Relaxed);
+        let fenced = self.fences_itself || word & attention::FENCE != 0;
         if fenced {
             fence(Ordering::SeqCst);
-            word = attention.load(Ordering::Relaxed);
+            word = call.attention.load(Ordering::Relaxed);
         }
-        Self::ring_if_armed(word, bell);
-        // As long as a fence is asked for, every notify comes here.
-        self.quiet = if fenced { NEVER_QUIET } else { word };
+        let rang = ring_if_armed(word, call, count);
+        // As long as a fence is asked for, or somebody may be left asleep, every notify comes here.
+        self.quiet = if fenced || rang == Rang::ForSome {
+            NEVER_QUIET
+        } else {
+            word
+        };
+        rang != Rang::ForNobody
     }
 
-    /// Like [`notify`](Waker::notify), by a full fence, for the rare occasions that nobody must miss: leaving,
+    /// Like [`notify`](Waker::notify), by a full fence and for all, on the rare occasions that nobody must miss: leaving,
     /// and going to sleep oneself.
-    pub(crate) fn notify_surely(&mut self, attention: &AtomicU64, bell: &Bell) {
+    pub(crate) fn notify_surely(&self, call: Call<'_>) {
         fence(Ordering::SeqCst);
         if !planted(Fault::NoRingOnLeave) {
-            Self::ring_if_armed(attention.load(Ordering::Relaxed), bell);
+            ring_if_armed(call.attention.load(Ordering::Relaxed), call, ALL);
         }
     }
+}
 
-    fn ring_if_armed(word: u64, bell: &Bell) {
-        let number = word >> NUMBER_SHIFT;
-        if number == 0 || number == bell.answered.load(Ordering::Relaxed) {
-            return;
-        }
-        if !planted(Fault::NoWake) {
-            bell.futex.wake_all();
-        }
-        // Relaxed: only sides that ring read it, and the sleeper, for which it is a hint.
-        bell.answered.store(number, Ordering::Relaxed);
+/// For whom a waker rang.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rang {
+    /// There was no number to answer, or one that asks for no wake.
+    ForNobody,
+    /// More may sleep.
+    ForSome,
+    ForAll,
+}
+
+/// Answers the number in `word`, if any.
+fn ring_if_armed(word: u64, call: Call<'_>, count: u64) -> Rang {
+    let number = attention::number(word);
+    if number == 0 || number == call.answered.load(Ordering::Relaxed) {
+        return Rang::ForNobody;
     }
+    let mut rang = Rang::ForNobody;
+    if number & attention::QUIET == 0 {
+        let all_awake = planted(Fault::NoWake) || call.futex.wake(count) < count;
+        if !all_awake && !planted(Fault::AnsweredTooSoon) {
+            return Rang::ForSome;
+        }
+        rang = Rang::ForAll;
+    }
+    // Relaxed: only sides that ring read it, and the sleeper, for which it is a hint.
+    call.answered.store(number, Ordering::Relaxed);
+    rang
 }
 
 /// The private side of who sleeps.
 pub(crate) struct Sleeper {
     number: u64,
-    /// `number` is in our word and a barrier lies behind us, since the other side's futex word had this value.
+    /// `number` is in our words and a barrier lies behind us, since the other side's futex word had this value.
     armed: Option<u32>,
     /// That barrier was one.
     barred: bool,
@@ -165,42 +204,41 @@ pub(crate) struct Sleeper {
     fences_heard: bool,
     frequent: u32,
     last: Option<Instant>,
+    sleeps: u64,
 }
 
 impl Sleeper {
     /// A sleeper for the side's session with this number.
     pub(crate) fn new(session: u64) -> Self {
         Self {
-            // Each session has numbers of its own, so that no late answer to a predecessor's is taken for one to ours.
-            number: session << 32 & (u64::MAX >> NUMBER_SHIFT),
+            number: attention::first(session),
             armed: None,
             barred: false,
             fences_heard: false,
             frequent: 0,
             last: None,
+            sleeps: 0,
         }
     }
 
-    /// Sleeps until the other side rings, for `timeout` at most, unless `ready` turns out to hold.
-    /// `attention` is our word, `bell` the other side's. Returns for no reason at times.
+    /// Sleeps until the other side rings, for `timeout` at most, unless `ready` turns out to hold. Returns for no reason at
+    /// times.
     ///
     /// Stays armed, so that the next slice costs no barrier, until [`wake_up`](Self::wake_up).
-    pub(crate) fn sleep(
+    pub(crate) fn sleep<E: Called>(
         &mut self,
-        attention: &Apart<AtomicU64>,
-        bell: &Apart<Bell>,
+        end: &mut E,
         timeout: Duration,
-        ready: impl FnOnce() -> bool,
+        ready: impl FnOnce(&mut E) -> bool,
     ) {
-        let (attention, bell) = (&attention.0, &bell.0);
         // Before the look: who rings after it has changed the word, or has published before we look.
-        let ticket = bell.futex.ticket();
+        let ticket = end.futex().ticket();
         // A number is answered after the word was bumped: as long as the word is the one before the arming, the number
         // stands. Whether it was answered since can't be read from `answered`, which may come late.
         let stands =
             self.armed == Some(ticket) || self.armed.is_some() && planted(Fault::StayArmed);
         if !stands {
-            self.arm(attention, bell);
+            self.arm(end);
             self.armed = Some(ticket);
         }
         let timeout = if self.barred {
@@ -208,40 +246,34 @@ impl Sleeper {
         } else {
             timeout.min(SHORT_SLICE)
         };
-        if planted(Fault::NoSecondLook) || !ready() {
-            bell.futex.wait(ticket, timeout);
+        if planted(Fault::NoSecondLook) || !ready(end) {
+            self.sleeps += 1;
+            end.futex().wait(ticket, timeout);
         }
     }
 
-    fn arm(&mut self, attention: &AtomicU64, bell: &Bell) {
-        self.next_number(bell);
-        let fence_bit = self.fence_bit();
-        // Relaxed: ordered against the look to come by the barrier.
-        attention.store(self.number << NUMBER_SHIFT | fence_bit, Ordering::Relaxed);
+    fn arm(&mut self, end: &mut impl Called) {
+        let fence_bit = if end.may_ask_for_fences() {
+            self.fence_bit()
+        } else {
+            0
+        };
+        self.number = end.arm(self.number, fence_bit);
         self.barred = self.heavy_barrier(fence_bit != 0);
     }
 
     /// Ends a wait.
-    pub(crate) fn wake_up(&mut self, attention: &Apart<AtomicU64>, bell: &Apart<Bell>) {
-        // A number that was answered needs no withdrawal: that would only cost the waker its line.
-        if self.armed.is_some() && bell.0.answered.load(Ordering::Relaxed) != self.number {
-            let fence_bit = if self.fences_heard { FENCE } else { 0 };
-            attention.0.store(fence_bit, Ordering::Relaxed);
+    pub(crate) fn wake_up(&mut self, end: &mut impl Called) {
+        if self.armed.take().is_some() {
+            end.disarm(self.number, self.kept_fence_bit());
         }
-        self.armed = None;
     }
 
-    /// Takes a number that was not answered. Only numbers that were armed are ever answered, in this session or an
-    /// earlier one, so one step past the last answer suffices.
-    fn next_number(&mut self, bell: &Bell) {
-        if planted(Fault::NumberReused) {
-            self.number = 1;
-            return;
-        }
-        let next = |number: u64| (number + 1) % (u64::MAX >> NUMBER_SHIFT);
-        self.number = next(self.number);
-        while self.number == 0 || self.number == bell.answered.load(Ordering::Relaxed) {
-            self.number = next(self.number);
+    fn kept_fence_bit(&self) -> u64 {
+        if self.fences_heard {
+            attention::FENCE
+        } else {
+            0
         }
     }
 
@@ -274,7 +306,7 @@ impl Sleeper {
         };
         self.last = now;
         if self.frequent >= FREQUENT_SLEEPS {
-            FENCE
+            attention::FENCE
         } else {
             self.fences_heard = false;
             0
@@ -282,11 +314,19 @@ impl Sleeper {
     }
 
     /// Stops asking for fences once sleeping has become rare. To be called when waiting begins.
-    pub(crate) fn relax(&mut self, attention: &Apart<AtomicU64>) {
+    pub(crate) fn relax(&mut self, end: &mut impl Called) {
         if self.fences_heard && self.last.is_some_and(|last| last.elapsed() > FREQUENT) {
             self.fences_heard = false;
             self.frequent = 0;
-            attention.0.store(0, Ordering::Relaxed);
+            end.disarm(NEVER_ARMED, 0);
         }
     }
+
+    /// How often it slept.
+    pub(crate) fn sleeps(&self) -> u64 {
+        self.sleeps
+    }
 }
+
+/// No answer has this number, so that disarming it writes the words whatever was answered.
+const NEVER_ARMED: u64 = u64::MAX;

@@ -1,13 +1,16 @@
 //! What both sides of a channel have in common: joining, leaving, waiting, and word of the other side.
 
-use super::Peer;
+use super::kind::Mechanism;
+use super::participants::{self, Peer};
+use super::peers::Peers;
 use crate::error::Role;
-use crate::layout::{Entry, Side};
+use crate::layout::{Counters, MAX_PARTICIPANTS, attention};
 use crate::participant::{Dead, Session, end_unless};
 use crate::segment::mapped::Segment;
-use crate::sync::{Ordering, spin_loop};
+use crate::sync::{AtomicU64, Ordering, spin_loop};
 use crate::sys::membarrier;
-use crate::wait::{LEFT, SLICE, Sleeper, Wait, Waker, slice};
+use crate::wait::{Called, SLICE, Sleeper, Wait, Waker, slice};
+use std::sync::OnceLock;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -15,21 +18,6 @@ use std::time::{Duration, Instant};
 const SPIN: Duration = Duration::from_micros(10);
 /// Looks between two glances at the clock.
 pub(super) const LOOKS: u32 = 32;
-
-/// The participant's index that goes with a role of an SPSC ring.
-pub(super) const fn index_of(role: Role) -> u32 {
-    match role {
-        Role::Sender => 0,
-        Role::Receiver => 1,
-    }
-}
-
-const fn other(role: Role) -> Role {
-    match role {
-        Role::Sender => Role::Receiver,
-        Role::Receiver => Role::Sender,
-    }
-}
 
 /// Why waiting ended without what was waited for.
 pub(super) enum Stop {
@@ -43,18 +31,13 @@ pub(super) enum Stop {
 /// A participant's cold state.
 pub(super) struct Endpoint {
     segment: Segment,
-    peer: u32,
+    role: Role,
+    peers: Peers,
     wait: Wait,
     keep_open: bool,
-    spin: Duration,
     sleeper: Sleeper,
     /// The number of our own session.
     session: u64,
-    /// A session of the peer that had ended before we joined and left us nothing: as if there had been none.
-    bygone: Option<u64>,
-    /// The peer's session that is known to be dead, and whether the user was told.
-    dead: Option<Dead>,
-    told_dead: bool,
     told_name_lost: bool,
 }
 
@@ -62,26 +45,22 @@ impl Endpoint {
     /// Takes `role` in a segment whose lock for it we hold. Not joined yet.
     pub(super) fn new(segment: Segment, role: Role, keep_open: bool) -> Self {
         let wait = Wait::from_id(segment.places().header.wait).unwrap_or_default();
-        let alone = available_parallelism().is_ok_and(|cores| cores.get() == 1);
-        let spin = match wait {
-            Wait::Spin => SLICE,
-            Wait::Futex if alone => Duration::ZERO,
-            Wait::Futex => SPIN,
-        };
         let session = segment.own_entry().next_number();
         Self {
-            peer: index_of(other(role)),
+            peers: Peers::of(role, &segment),
             segment,
+            role,
             wait,
             keep_open,
-            spin,
             sleeper: Sleeper::new(session),
             session,
-            bygone: None,
-            dead: None,
-            told_dead: false,
             told_name_lost: false,
         }
+    }
+
+    /// The number of our own session.
+    pub(super) fn session(&self) -> u64 {
+        self.session
     }
 
     /// What this process wakes the other side by.
@@ -93,178 +72,173 @@ impl Endpoint {
         })
     }
 
-    /// Joins. A session of the peer that ended before is not ours to hear of if it left nothing for us to do.
-    pub(super) fn join(&mut self, role: Role, left_nothing: impl FnOnce() -> bool) {
-        let ended = match (self.peer_entry().session(), role) {
-            (Session::Left(number), _) => Some(number),
-            (Session::Joined(number), Role::Receiver) => self.ask_for_death().map(|_| number),
-            // A sender that finds a full ring and a dead receiver wants to know.
-            _ => None,
-        };
-        // Looked at after the ending: what the peer did before is visible.
-        self.bygone = ended.filter(|_| left_nothing());
+    /// Joins. A session of a peer that ended before is not ours to hear of if it left nothing for us to do.
+    pub(super) fn join<K: Mechanism>(&mut self) {
+        let places = self.segment.places();
+        // A receiver that left before we came is not ours to miss.
+        let left_nothing = |peer| self.role == Role::Sender || K::left_nothing(places, peer);
+        self.peers.join(&self.segment, left_nothing);
+        participants::begin_counting::<K>(&self.segment, self.role);
         self.segment.own_entry().join(self.session);
         // Takes back that a predecessor left, and wakes that it asked for. After joining: if we are killed in between,
         // the role is still one that was left.
-        side(&self.segment, role)
-            .attention
-            .0
-            .store(0, Ordering::Release);
+        K::set_attention(places, self.role, self.segment.index(), 0);
     }
 
-    /// Leaves, and says so to a peer that waits for us.
-    pub(super) fn leave(&mut self, role: Role, waker: &mut Waker) {
-        let (mine, theirs) = (side(&self.segment, role), side(&self.segment, other(role)));
-        mine.attention.0.store(LEFT, Ordering::Release);
+    /// Leaves, and says so to those who wait for us.
+    pub(super) fn leave<K: Mechanism>(&mut self, call_others: impl FnOnce()) {
+        K::set_attention(
+            self.segment.places(),
+            self.role,
+            self.segment.index(),
+            attention::LEFT,
+        );
         self.segment.own_entry().leave(self.session);
-        waker.notify_surely(&theirs.attention.0, &mine.bell.0);
+        call_others();
     }
 
     pub(super) fn segment(&self) -> &Segment {
         &self.segment
     }
 
-    fn peer_entry(&self) -> &Entry {
-        self.segment.places().entry(self.peer)
-    }
-
-    /// The peer's session, leaving out bygones.
-    fn peer_session(&self) -> Session {
-        match self.peer_entry().session() {
-            Session::Left(number) | Session::Joined(number) if self.bygone == Some(number) => {
-                Session::Never
-            }
-            session => session,
-        }
+    pub(super) fn keeps_open(&self) -> bool {
+        self.keep_open
     }
 
     /// Whether the other side has left, as its words say, for us to heed.
     pub(super) fn is_closed(&self) -> bool {
-        !self.keep_open && matches!(self.peer_session(), Session::Left(_))
+        matches!(self.known_ending(), Some(Stop::Closed))
     }
 
-    fn ask_for_death(&self) -> Option<Dead> {
-        self.peer_entry()
-            .death(self.peer, self.segment.index(), self.segment.file())
-    }
-
-    /// What is known of the peer's end without asking the kernel. For [`end_unless`].
+    /// What is known of the other side's end without asking the kernel. For [`end_unless`].
     pub(super) fn known_ending(&self) -> Option<Stop> {
         if self.keep_open {
             return None;
         }
-        match self.peer_session() {
-            Session::Never => None,
-            Session::Left(_) => Some(Stop::Closed),
-            Session::Joined(number) => {
-                let dead = self.dead.as_ref().filter(|dead| dead.number == number)?;
-                // A receiver that was told waits for the next sender, a sender hears it each time that the ring is full.
-                let again = self.peer == index_of(Role::Receiver) || !self.told_dead;
-                again.then_some(Stop::Died(*dead))
-            }
-        }
+        self.peers.known_ending(&self.segment)
     }
 
     /// Notes what the user is about to be told, for what is said only once.
     pub(super) fn told(&mut self, stop: &Stop) {
         match stop {
-            Stop::Died(_) => self.told_dead = true,
+            Stop::Died(dead) => self.peers.told(dead),
             Stop::NameLost => self.told_name_lost = true,
             Stop::Closed | Stop::TimedOut => {}
         }
     }
 
-    /// Asks the kernel about the peer and keeps what it says.
-    fn learn(&mut self) {
-        let known = self.dead.as_ref().map(|dead| dead.number);
-        if let Some(dead) = self
-            .ask_for_death()
-            .filter(|dead| Some(dead.number) != known)
-        {
-            self.told_dead = false;
-            self.dead = Some(dead);
-        }
-    }
-
-    /// The peer, by the kernel's word.
+    /// The only one on the other side, by the kernel's word.
     pub(super) fn peer(&mut self) -> Peer {
-        self.learn();
-        match self.peer_entry().session() {
+        self.peers.learn(&self.segment);
+        let index = match self.role {
+            Role::Sender => self.segment.places().header.receiver(),
+            Role::Receiver => 0,
+        };
+        let entry = self.segment.places().entry(index);
+        // Its own identity: a successor may have written another one already.
+        if let Some(Dead { who, .. }) = self.peers.death(&self.segment, index) {
+            return Peer::Died {
+                pid: who.pid,
+                program: who.program(),
+            };
+        }
+        match entry.session() {
             Session::Never => Peer::Never,
             Session::Left(_) => Peer::Left,
-            Session::Joined(number) => match &self.dead {
-                // Its own identity: a successor may have written another one already.
-                Some(Dead { number: dead, who }) if *dead == number => Peer::Died {
+            Session::Joined(_) => {
+                let who = entry.identity();
+                Peer::Alive {
                     pid: who.pid,
                     program: who.program(),
-                },
-                _ => {
-                    let who = self.peer_entry().identity();
-                    Peer::Alive {
-                        pid: who.pid,
-                        program: who.program(),
-                    }
                 }
-            },
+            }
         }
     }
 
-    /// Waits until `ready`, for the time until `deadline`. `mine` and `theirs` are the sides' words. Ends early if
-    /// the other side does and `ready` does not hold afterwards.
-    pub(super) fn wait(
+    /// Whether the participant with this index, which has claimed something, is dead, by the kernel's word.
+    pub(super) fn is_dead(&self, index: u32) -> bool {
+        self.peers.is_dead(&self.segment, index)
+    }
+
+    /// Our own counters.
+    #[inline(always)]
+    pub(super) fn counters(&self) -> &Counters {
+        &self.segment.own_entry().counters
+    }
+
+    /// Waits until `ready`, for the time until `deadline`. Ends early if the other side does and `ready` does not hold
+    /// afterwards. `get_past` deals with a claim of a dead sender that is in the way, and says whether it did; `call_others`
+    /// wakes those of the other side that wait for us.
+    pub(super) fn wait<E: Called>(
         &mut self,
-        mine: &Side,
-        theirs: &Side,
-        waker: &mut Waker,
+        end: &mut E,
         deadline: Option<Instant>,
-        ready: impl Fn() -> bool,
+        ready: impl Fn(&mut E) -> bool,
+        get_past: impl Fn(&mut E, &Self) -> bool,
+        call_others: impl Fn(&E),
     ) -> Result<(), Stop> {
-        self.sleeper.relax(&mine.attention);
-        if self.poll(self.spin, deadline, &ready) {
+        count(&self.counters().waits);
+        self.sleeper.relax(end);
+        if poll(end, self.spin(), deadline, &ready) {
             return Ok(());
         }
-        let waited = self.wait_long(mine, theirs, waker, deadline, ready);
-        self.sleeper.wake_up(&mine.attention, &theirs.bell);
+        let waited = self.wait_long(end, deadline, ready, get_past, call_others);
+        self.sleeper.wake_up(end);
+        let slept = self.sleeper.sleeps();
+        self.counters().sleeps.store(slept, Ordering::Relaxed);
         waited
     }
 
-    fn wait_long(
+    /// How long to poll at first.
+    fn spin(&self) -> Duration {
+        static ALONE: OnceLock<bool> = OnceLock::new();
+        let alone = || available_parallelism().is_ok_and(|cores| cores.get() == 1);
+        match self.wait {
+            Wait::Futex if *ALONE.get_or_init(alone) => Duration::ZERO,
+            _ => SPIN,
+        }
+    }
+
+    fn wait_long<E: Called>(
         &mut self,
-        mine: &Side,
-        theirs: &Side,
-        waker: &mut Waker,
+        end: &mut E,
         deadline: Option<Instant>,
-        ready: impl Fn() -> bool,
+        ready: impl Fn(&mut E) -> bool,
+        get_past: impl Fn(&mut E, &Self) -> bool,
+        call_others: impl Fn(&E),
     ) -> Result<(), Stop> {
-        // The peer's words are looked at before each sleep; the kernel is asked once a slice, and before giving up.
-        let mut ask = self.wait == Wait::Spin;
+        // The peers' words are looked at before each sleep; the kernel is asked once a slice, and before giving up.
+        let mut ask = false;
         let mut slices = 0;
         loop {
-            let session = self.peer_entry().session();
+            let sessions = self.peers.sessions(&self.segment);
+            if ready_past_claims(end, self, &ready, &get_past) {
+                return Ok(());
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let over = left.is_some_and(|left| left.is_zero());
-            let ending = || self.ending(ask || over).or(over.then_some(Stop::TimedOut));
-            match end_unless(ending, || ready().then_some(())) {
+            let ending = self.ending(ask || over).or(over.then_some(Stop::TimedOut));
+            let look = || ready_past_claims(end, self, &ready, &get_past).then_some(());
+            match end_unless(|| ending, look) {
                 Ok(()) => return Ok(()),
                 Err(Some(stop)) => return Err(stop),
                 Err(None) => {}
             }
             match self.wait {
                 Wait::Spin => {
-                    if self.poll(SLICE, deadline, &ready) {
+                    if poll(end, SLICE, deadline, &ready) {
                         return Ok(());
                     }
                 }
                 Wait::Futex => {
                     // Before we sleep, whoever waits for us is woken: one that a killed predecessor of ours, or
                     // of its, forgot.
-                    waker.notify_surely(&theirs.attention.0, &mine.bell.0);
+                    call_others(end);
                     let timeout = slice(slices).min(left.unwrap_or(Duration::MAX));
-                    let entry = self.segment.places().entry(self.peer);
-                    let look = || ready() || entry.session() != session;
-                    self.sleeper
-                        .sleep(&mine.attention, &theirs.bell, timeout, look);
-                    if ready() {
+                    let (peers, segment) = (&self.peers, &self.segment);
+                    let look = |end: &mut E| ready(end) || peers.sessions(segment) != sessions;
+                    self.sleeper.sleep(end, timeout, look);
+                    if ready(end) {
                         return Ok(());
                     }
                 }
@@ -278,37 +252,58 @@ impl Endpoint {
         if !ask {
             return self.known_ending();
         }
-        self.learn();
+        self.peers.learn(&self.segment);
         let nameless = || !self.told_name_lost && !self.segment.has_name();
         self.known_ending()
             .or_else(|| nameless().then_some(Stop::NameLost))
     }
-
-    /// Polls for `time`, and not beyond `deadline`.
-    fn poll(&self, time: Duration, deadline: Option<Instant>, ready: impl Fn() -> bool) -> bool {
-        // The first looks cost no glance at the clock.
-        let mut begun = None;
-        loop {
-            for _ in 0..LOOKS {
-                if ready() {
-                    return true;
-                }
-                spin_loop();
-            }
-            let now = Instant::now();
-            if now - *begun.get_or_insert(now) >= time
-                || deadline.is_some_and(|deadline| now >= deadline)
-            {
-                return false;
-            }
-        }
-    }
 }
 
-/// The words of a role.
-fn side(segment: &Segment, role: Role) -> &Side {
-    match role {
-        Role::Sender => segment.places().sender_words(),
-        Role::Receiver => segment.places().receiver_words(),
+/// Whether there is something to do, if need be behind claims of the dead.
+fn ready_past_claims<E>(
+    end: &mut E,
+    endpoint: &Endpoint,
+    ready: impl Fn(&mut E) -> bool,
+    get_past: impl Fn(&mut E, &Endpoint) -> bool,
+) -> bool {
+    // Each participant has one claim at most.
+    for _ in 0..MAX_PARTICIPANTS {
+        if ready(end) {
+            return true;
+        }
+        if !get_past(end, endpoint) {
+            return false;
+        }
+    }
+    ready(end)
+}
+
+/// Adds one to a counter of our own.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// Polls for `time`, and not beyond `deadline`.
+fn poll<E>(
+    end: &mut E,
+    time: Duration,
+    deadline: Option<Instant>,
+    ready: impl Fn(&mut E) -> bool,
+) -> bool {
+    // The first looks cost no glance at the clock.
+    let mut begun = None;
+    loop {
+        for _ in 0..LOOKS {
+            if ready(end) {
+                return true;
+            }
+            spin_loop();
+        }
+        let now = Instant::now();
+        if now - *begun.get_or_insert(now) >= time
+            || deadline.is_some_and(|deadline| now >= deadline)
+        {
+            return false;
+        }
     }
 }

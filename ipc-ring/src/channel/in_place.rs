@@ -2,30 +2,48 @@
 #![allow(unsafe_code, reason = "messages are written into slots")]
 
 use super::sender::Sender;
+use super::{Kind, Spsc};
 use crate::message::ShmMessage;
 use std::fmt;
 use std::mem::MaybeUninit;
 
 /// The place of the next message. Write it, then publish. Dropped or forgotten, it sends nothing.
+///
+/// In a ring of several senders the place is theirs in turn: messages that others send meanwhile wait for this one, so hold it no
+/// longer than writing takes. A forgotten one is given up by the next call on its sender.
 #[must_use = "a reservation that is dropped sends nothing"]
-pub struct Reservation<'a, T: ShmMessage> {
-    sender: &'a mut Sender<T>,
+pub struct Reservation<'a, T: ShmMessage, K: Kind = Spsc> {
+    open: Open<'a, T, K>,
     index: usize,
 }
 
-impl<'a, T: ShmMessage> Reservation<'a, T> {
-    pub(super) fn new(sender: &'a mut Sender<T>, index: usize) -> Self {
-        Self { sender, index }
+/// Gives the place up when dropped, unless it was published.
+struct Open<'a, T: ShmMessage, K: Kind> {
+    sender: &'a mut Sender<T, K>,
+}
+
+impl<T: ShmMessage, K: Kind> Drop for Open<'_, T, K> {
+    fn drop(&mut self) {
+        if self.sender.is_current() {
+            self.sender.abandon();
+        }
+    }
+}
+
+impl<'a, T: ShmMessage, K: Kind> Reservation<'a, T, K> {
+    pub(super) fn new(sender: &'a mut Sender<T, K>, index: usize) -> Self {
+        Self {
+            open: Open { sender },
+            index,
+        }
     }
 
     /// Writes the message. It is sent by [`Written::publish`].
-    pub fn write(mut self, message: T) -> Written<'a, T> {
-        if self.sender.is_current() {
+    pub fn write(mut self, message: T) -> Written<'a, T, K> {
+        if self.open.sender.is_current() {
             self.as_uninit().write(message);
         }
-        Written {
-            sender: self.sender,
-        }
+        Written { open: self.open }
     }
 
     /// The memory itself, to be filled field by field. A peer that breaks the rules may change it at any time.
@@ -35,10 +53,10 @@ impl<'a, T: ShmMessage> Reservation<'a, T> {
     /// In a forked child, where there is no such memory.
     pub fn as_uninit(&mut self) -> &mut MaybeUninit<T> {
         assert!(
-            self.sender.is_current(),
+            self.open.sender.is_current(),
             "a reservation of the parent process used in a forked child"
         );
-        let place = self.sender.place(self.index);
+        let place = self.open.sender.place(self.index);
         // SAFETY: the slot is ours until it is published; any bytes are a `MaybeUninit`.
         unsafe { &mut *place }
     }
@@ -48,14 +66,12 @@ impl<'a, T: ShmMessage> Reservation<'a, T> {
     /// # Safety
     ///
     /// All of [`as_uninit`](Self::as_uninit) must hold a value of `T`.
-    pub unsafe fn assume_written(self) -> Written<'a, T> {
-        Written {
-            sender: self.sender,
-        }
+    pub unsafe fn assume_written(self) -> Written<'a, T, K> {
+        Written { open: self.open }
     }
 }
 
-impl<T: ShmMessage> fmt::Debug for Reservation<'_, T> {
+impl<T: ShmMessage, K: Kind> fmt::Debug for Reservation<'_, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation").finish_non_exhaustive()
     }
@@ -63,21 +79,21 @@ impl<T: ShmMessage> fmt::Debug for Reservation<'_, T> {
 
 /// A message that is in place and not sent yet. Dropped, it is not sent.
 #[must_use = "a message is sent by `publish`"]
-pub struct Written<'a, T: ShmMessage> {
-    sender: &'a mut Sender<T>,
+pub struct Written<'a, T: ShmMessage, K: Kind = Spsc> {
+    open: Open<'a, T, K>,
 }
 
-impl<T: ShmMessage> Written<'_, T> {
+impl<T: ShmMessage, K: Kind> Written<'_, T, K> {
     /// Sends the message. (In a forked child that inherited it, nothing.)
     #[inline]
     pub fn publish(self) {
-        if self.sender.is_current() {
-            self.sender.publish();
+        if self.open.sender.is_current() {
+            self.open.sender.publish();
         }
     }
 }
 
-impl<T: ShmMessage> fmt::Debug for Written<'_, T> {
+impl<T: ShmMessage, K: Kind> fmt::Debug for Written<'_, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Written").finish_non_exhaustive()
     }

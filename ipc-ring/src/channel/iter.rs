@@ -1,41 +1,42 @@
 //! Iterators over what arrives.
 
 use super::receiver::Receiver;
+use super::{Kind, Spsc};
 use crate::message::ShmMessage;
 use std::fmt;
 use std::iter::FusedIterator;
 
 /// Receives until the sender has left or died. See [`Receiver::iter`].
-pub struct Iter<'a, T: ShmMessage> {
-    receiver: &'a mut Receiver<T>,
+pub struct Iter<'a, T: ShmMessage, K: Kind = Spsc> {
+    receiver: &'a mut Receiver<T, K>,
 }
 
 /// Receives what is there. See [`Receiver::try_iter`].
-pub struct TryIter<'a, T: ShmMessage> {
-    receiver: &'a mut Receiver<T>,
+pub struct TryIter<'a, T: ShmMessage, K: Kind = Spsc> {
+    receiver: &'a mut Receiver<T, K>,
 }
 
 /// Receives what was there, as one unit. See [`Receiver::drain`].
-pub struct Drain<'a, T: ShmMessage> {
-    receiver: &'a mut Receiver<T>,
+pub struct Drain<'a, T: ShmMessage, K: Kind = Spsc> {
+    receiver: &'a mut Receiver<T, K>,
     taken: u64,
     end: u64,
 }
 
-impl<'a, T: ShmMessage> Iter<'a, T> {
-    pub(super) fn new(receiver: &'a mut Receiver<T>) -> Self {
+impl<'a, T: ShmMessage, K: Kind> Iter<'a, T, K> {
+    pub(super) fn new(receiver: &'a mut Receiver<T, K>) -> Self {
         Self { receiver }
     }
 }
 
-impl<'a, T: ShmMessage> TryIter<'a, T> {
-    pub(super) fn new(receiver: &'a mut Receiver<T>) -> Self {
+impl<'a, T: ShmMessage, K: Kind> TryIter<'a, T, K> {
+    pub(super) fn new(receiver: &'a mut Receiver<T, K>) -> Self {
         Self { receiver }
     }
 }
 
-impl<'a, T: ShmMessage> Drain<'a, T> {
-    pub(super) fn new(receiver: &'a mut Receiver<T>, count: u64) -> Self {
+impl<'a, T: ShmMessage, K: Kind> Drain<'a, T, K> {
+    pub(super) fn new(receiver: &'a mut Receiver<T, K>, count: u64) -> Self {
         Self {
             receiver,
             taken: 0,
@@ -44,7 +45,7 @@ impl<'a, T: ShmMessage> Drain<'a, T> {
     }
 }
 
-impl<T: ShmMessage> Iterator for Iter<'_, T> {
+impl<T: ShmMessage, K: Kind> Iterator for Iter<'_, T, K> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -52,7 +53,7 @@ impl<T: ShmMessage> Iterator for Iter<'_, T> {
     }
 }
 
-impl<T: ShmMessage> Iterator for TryIter<'_, T> {
+impl<T: ShmMessage, K: Kind> Iterator for TryIter<'_, T, K> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -60,15 +61,19 @@ impl<T: ShmMessage> Iterator for TryIter<'_, T> {
     }
 }
 
-impl<T: ShmMessage> Iterator for Drain<'_, T> {
+impl<T: ShmMessage, K: Kind> Iterator for Drain<'_, T, K> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
         while self.taken < self.end && self.receiver.is_current() {
-            let message = self.receiver.copy_ahead(self.taken);
-            self.taken += 1;
-            if message.is_some() {
-                return message;
+            match self.receiver.copy_ahead(self.taken) {
+                Some(message) => {
+                    self.taken += 1;
+                    if message.is_some() {
+                        return message;
+                    }
+                }
+                None => self.end = self.taken,
             }
         }
         None
@@ -79,9 +84,9 @@ impl<T: ShmMessage> Iterator for Drain<'_, T> {
     }
 }
 
-impl<T: ShmMessage> FusedIterator for Drain<'_, T> {}
+impl<T: ShmMessage, K: Kind> FusedIterator for Drain<'_, T, K> {}
 
-impl<T: ShmMessage> Drop for Drain<'_, T> {
+impl<T: ShmMessage, K: Kind> Drop for Drain<'_, T, K> {
     fn drop(&mut self) {
         if self.taken > 0 && self.receiver.is_current() {
             self.receiver.release(self.taken);
@@ -91,7 +96,7 @@ impl<T: ShmMessage> Drop for Drain<'_, T> {
 
 macro_rules! opaque_debug {
     ($($name:ident)*) => {
-        $(impl<T: ShmMessage> fmt::Debug for $name<'_, T> {
+        $(impl<T: ShmMessage, K: Kind> fmt::Debug for $name<'_, T, K> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($name)).finish_non_exhaustive()
             }

@@ -1,24 +1,25 @@
 //! The receiving side.
 #![allow(unsafe_code, reason = "messages are read from slots")]
 
-use super::endpoint::{Endpoint, LOOKS, Stop};
+use super::endpoint::{Endpoint, LOOKS, Stop, count};
 use super::iter::{Drain, Iter, TryIter};
 use super::standoff::StandOff;
-use super::{Kind, Peer, Spsc};
+use super::participants::{Participant, Peer, participants};
+use super::{Kind, Spsc, TotalOrder};
+use crate::layout::MAX_PARTICIPANTS;
 use crate::error::{RecvError, RecvTimeoutError, Role, TryRecvError};
 use crate::message::{Invalid, ShmMessage};
 use crate::participant::end_unless;
-use crate::ring::spsc::Consumer;
-use crate::ring::{Ring, TypedSlots};
+use crate::ring::{Ahead, Consume, settle};
 use crate::segment::mapped::Segment;
 use crate::sync::spin_loop;
 use crate::sys::fork::Token;
-use crate::wait::Waker;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::sync::atomic::Ordering::{self, Relaxed};
+use std::sync::atomic::compiler_fence;
 use std::time::{Duration, Instant};
 
 /// Receives messages from a ring. Dropping it is leaving: the sender is told `Closed`.
@@ -33,37 +34,46 @@ use std::time::{Duration, Instant};
 /// fn share<T: Sync>() {}
 /// share::<ipc_ring::Receiver<u64>>();
 /// ```
-pub struct Receiver<T, K: Kind = Spsc> {
-    consumer: Consumer<TypedSlots<T>>,
-    waker: Waker,
+pub struct Receiver<T: ShmMessage, K: Kind = Spsc> {
+    consumer: K::Consumer<T>,
+    wakers: K::Wakers,
     token: Token,
     corrupt: u64,
     stand_off: StandOff,
+    stuck: Stuck,
     endpoint: Endpoint,
-    kind: PhantomData<(K, Cell<()>)>,
+    kind: PhantomData<(fn() -> T, Cell<()>)>,
 }
 
-impl<T: ShmMessage> Receiver<T, Spsc> {
+/// How often we found the same claim in the way.
+#[derive(Default)]
+struct Stuck {
+    position: u64,
+    looks: u32,
+}
+
+/// After so many looks at a claim that does not become a message, somebody who never waits asks whether its owner lives; and
+/// again whenever that number has doubled.
+const PATIENCE: u32 = 64;
+
+impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     pub(super) fn join(segment: Segment, keep_open: bool) -> Self {
-        let places = segment.places();
-        // SAFETY: the header was checked against `T`, and the slots initialised with its stride.
-        let slots = unsafe { TypedSlots::new(places.slots()) };
-        let (senders, receivers) = (places.senders(), places.receivers());
-        // SAFETY: words and slots were initialised before the segment was published; it lives in the endpoint,
-        // which is dropped with the consumer.
-        let ring = unsafe { Ring::new(senders, receivers, slots, places.header.capacity) };
         let token = segment.token();
         let mut endpoint = Endpoint::new(segment, Role::Receiver, keep_open);
-        let waker = endpoint.waker();
-        let consumer = Consumer::take_over(ring);
+        let places = endpoint.segment().places();
+        // SAFETY: kind and header were checked against `K` and `T`; the segment lives in the endpoint, which is dropped with
+        // the consumer.
+        let consumer = unsafe { K::consumer(places, endpoint.session()) };
+        let wakers = K::wakers(endpoint.waker(), places);
         // A sender that ended before we came is ours to hear of only if it left messages.
-        endpoint.join(Role::Receiver, || consumer.slot().is_none());
+        endpoint.join::<K>();
         Self {
             consumer,
-            waker,
+            wakers,
             token,
             corrupt: 0,
             stand_off: StandOff::default(),
+            stuck: Stuck::default(),
             endpoint,
             kind: PhantomData,
         }
@@ -135,24 +145,6 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         self.take(0, index, RecvTimeoutError::Corrupt)
     }
 
-    /// Receives the newest message that is there now, and drops the older ones, even if the newest is corrupt. Does not
-    /// wait.
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_recv`](Self::try_recv).
-    pub fn recv_latest(&mut self) -> Result<T, TryRecvError> {
-        self.slot_or_why_not()?;
-        // Published stamps do not go away, unless a peer breaks the rules.
-        let older = self
-            .consumer
-            .len()
-            .checked_sub(1)
-            .ok_or(TryRecvError::Empty)?;
-        let index = self.consumer.slot_ahead(older).ok_or(TryRecvError::Empty)?;
-        self.take(older, index, TryRecvError::Corrupt)
-    }
-
     /// Receives as many messages as there are now, at most `out.len()`, into the beginning of `out`, and answers how
     /// many. They are one unit: their slots are given back together.
     ///
@@ -163,8 +155,8 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         if out.is_empty() {
             return Ok(0);
         }
-        let mut count = 0;
         let mut next = self.slot_or_why_not()?;
+        let (mut count, mut passed) = (0, 0);
         loop {
             match self.copy(next, |invalid| invalid) {
                 Ok(message) => out[count] = message,
@@ -175,16 +167,30 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
                 Err(_) => break,
             }
             count += 1;
-            if count == out.len() || count as u64 == self.consumer.ring().capacity() {
+            if count == out.len() {
                 break;
             }
-            match self.consumer.slot_ahead(count as u64) {
+            match self.message_ahead(&mut passed, count as u64) {
                 Some(index) => next = index,
                 None => break,
             }
         }
-        self.release(count as u64);
+        self.consumer.passed_over(passed);
+        self.release(passed + count as u64);
         Ok(count)
+    }
+
+    /// The slot of the next message behind `count` messages and `passed` places without one, which grows by those in
+    /// between.
+    fn message_ahead(&self, passed: &mut u64, count: u64) -> Option<usize> {
+        while *passed + count < self.consumer.ring().capacity() {
+            match self.consumer.ahead(*passed + count) {
+                Ahead::Message(index) => return Some(index),
+                Ahead::Skipped => *passed += 1,
+                Ahead::Nothing => return None,
+            }
+        }
+        None
     }
 
     /// The messages that are there now, as one unit: their slots are given back together, when the iterator is
@@ -194,13 +200,11 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// Empty as well when the sender has gone: [`recv`](Self::recv) says so.
     ///
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
-    pub fn drain(&mut self) -> Drain<'_, T> {
-        let count = if self.is_current() {
-            self.consumer.len()
-        } else {
-            0
-        };
-        Drain::new(self, count)
+    pub fn drain(&mut self) -> Drain<'_, T, K> {
+        // Of several lanes, one has its turn.
+        let there = self.is_current() && self.consumer.slot().is_some();
+        let most = if there { self.consumer.turn() } else { 0 };
+        Drain::new(self, most)
     }
 
     /// Looks at the message at the front where it is, waiting for one. It stays there until
@@ -304,12 +308,12 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// [`recv`](Self::recv) says.
     ///
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
-    pub fn iter(&mut self) -> Iter<'_, T> {
+    pub fn iter(&mut self) -> Iter<'_, T, K> {
         Iter::new(self)
     }
 
     /// Receives what is there, without waiting.
-    pub fn try_iter(&mut self) -> TryIter<'_, T> {
+    pub fn try_iter(&mut self) -> TryIter<'_, T, K> {
         TryIter::new(self)
     }
 
@@ -324,7 +328,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
 
     /// Whether there is no message now.
     pub fn is_empty(&self) -> bool {
-        !self.is_current() || self.consumer.slot().is_none()
+        !self.is_current() || self.consumer.is_empty()
     }
 
     /// Whether the sender has no room for another message now.
@@ -337,12 +341,13 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         self.consumer.ring().capacity() as usize
     }
 
-    /// How the sender is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child.
-    pub fn peer(&mut self) -> Peer {
+    /// All who take part in the ring, by the kernel's word, or were the last in a place that nobody has taken since. Makes a
+    /// system call or two for each. Empty in a forked child.
+    pub fn participants(&self) -> Vec<Participant> {
         if self.is_current() {
-            self.endpoint.peer()
+            participants::<K>(self.endpoint.segment())
         } else {
-            Peer::Forked
+            Vec::new()
         }
     }
 
@@ -359,7 +364,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
 
     /// The slot to read next, if its message is there.
     #[inline(always)]
-    fn slot_now(&self) -> Option<usize> {
+    fn slot_now(&mut self) -> Option<usize> {
         if self.is_current() {
             self.consumer.slot()
         } else {
@@ -376,7 +381,7 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             return now;
         }
         if self.stand_off.caught_up(self.consumer.position()) && self.is_current() {
-            let ahead = |count| self.consumer.slot_ahead(count - 1).is_some();
+            let ahead = |count| matches!(self.consumer.ahead(count - 1), Ahead::Message(_));
             self.stand_off.gamble(ahead);
         }
         for _ in 0..LOOKS {
@@ -395,15 +400,45 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
         if !self.is_current() {
             return Err(TryRecvError::Forked);
         }
-        match self.consumer.slot() {
+        match self.slot_behind_claim() {
             Some(index) => Ok(index),
             None => self.slot_at_the_end().map_err(|stop| self.tell(stop)),
         }
     }
 
-    /// The ring was empty: is that the end?
-    fn slot_at_the_end(&self) -> Result<usize, Option<Stop>> {
-        end_unless(|| self.endpoint.known_ending(), || self.consumer.slot())
+    /// The slot to read next; if a claim has been in its way for long, its owner may be dead.
+    fn slot_behind_claim(&mut self) -> Option<usize> {
+        let there = self.consumer.slot();
+        if there.is_some() || self.consumer.claimant().is_none() {
+            return there;
+        }
+        let position = self.consumer.position();
+        if self.stuck.position != position {
+            self.stuck = Stuck { position, looks: 0 };
+        }
+        self.stuck.looks = self.stuck.looks.saturating_add(1);
+        if self.stuck.looks < PATIENCE || !self.stuck.looks.is_power_of_two() {
+            return None;
+        }
+        self.slot_past_the_dead()
+    }
+
+    /// The slot to read next, having asked whether who has claimed it is dead.
+    fn slot_past_the_dead(&mut self) -> Option<usize> {
+        // Each participant has one claim at most.
+        for _ in 0..MAX_PARTICIPANTS {
+            let there = self.consumer.slot();
+            if there.is_some() || !settle(&mut self.consumer, |owner| self.endpoint.is_dead(owner)) {
+                return there;
+            }
+        }
+        self.consumer.slot()
+    }
+
+    /// The ring was empty: is that the end? If so, nothing is left behind a claim of the dead.
+    fn slot_at_the_end(&mut self) -> Result<usize, Option<Stop>> {
+        let ending = self.endpoint.known_ending();
+        end_unless(|| ending, || self.slot_past_the_dead())
     }
 
     fn tell(&mut self, stop: Option<Stop>) -> TryRecvError {
@@ -492,23 +527,38 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
             // SAFETY: checked.
             Ok(()) => Ok(unsafe { message.assume_init() }),
             Err(invalid) => {
-                self.corrupt += 1;
+                self.count_corrupt();
                 Err(corrupt(invalid))
             }
         }
     }
 
-    /// A message out of a batch.
-    pub(super) fn copy_ahead(&mut self, ahead: u64) -> Option<T> {
-        let index = self.consumer.slot_ahead(ahead)?;
+    /// A message out of a batch, if there is one `ahead` positions on. None in its place if that is to be left out.
+    pub(super) fn copy_ahead(&mut self, ahead: u64) -> Option<Option<T>> {
+        let index = match self.consumer.ahead(ahead) {
+            Ahead::Message(index) => index,
+            Ahead::Skipped => {
+                self.consumer.passed_over(1);
+                return Some(None);
+            }
+            Ahead::Nothing => return None,
+        };
         let message = self.copy(index, |invalid| invalid);
-        self.corrupt += u64::from(message.is_err());
-        message.ok()
+        if message.is_err() {
+            self.count_corrupt();
+        }
+        Some(message.ok())
+    }
+
+    #[cold]
+    fn count_corrupt(&mut self) {
+        self.corrupt += 1;
+        count(&self.endpoint.counters().corrupt);
     }
 
     #[cold]
     fn drop_corrupt(&mut self) {
-        self.corrupt += 1;
+        self.count_corrupt();
         self.release(1);
     }
 
@@ -516,9 +566,9 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     #[inline(always)]
     pub(super) fn release(&mut self, count: u64) {
         self.consumer.release(count);
-        let ring = self.consumer.ring();
-        self.waker
-            .notify(&ring.senders().attention.0, &ring.receivers().bell.0);
+        if K::notify_senders::<T>(&mut self.wakers, &self.consumer, count) {
+            self::count(&self.endpoint.counters().wakes);
+        }
     }
 
     #[cold]
@@ -551,17 +601,56 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     /// Waits for a message. Whoever tells the user why there is none notes it.
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Result<usize, Stop> {
         loop {
-            let ring = self.consumer.ring();
-            self.endpoint.wait(
-                ring.receivers(),
-                ring.senders(),
-                &mut self.waker,
+            let wakers = &self.wakers;
+            let waited = self.endpoint.wait(
+                &mut self.consumer,
                 deadline,
-                || self.consumer.slot().is_some(),
-            )?;
+                |consumer| consumer.slot().is_some(),
+                |consumer, endpoint| settle(consumer, |owner| endpoint.is_dead(owner)),
+                |consumer| K::notify_all_senders::<T>(wakers, consumer),
+            );
+            let skipped = self.consumer.skipped();
+            self.endpoint.counters().skipped.store(skipped, Relaxed);
+            waited?;
             if let Some(index) = self.consumer.slot() {
                 return Ok(index);
             }
+        }
+    }
+
+    /// The ring's name, without its namespace.
+    pub fn name(&self) -> &str {
+        self.endpoint.segment().object().name()
+    }
+}
+
+impl<T: ShmMessage, K: TotalOrder> Receiver<T, K> {
+    /// Receives the newest message that is there now, and drops the older ones, even if the newest is corrupt. Does not
+    /// wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn recv_latest(&mut self) -> Result<T, TryRecvError> {
+        let (mut newest, mut older, mut passed) = (self.slot_or_why_not()?, 0, 0);
+        let mut passed_on = 0;
+        while let Some(index) = self.message_ahead(&mut passed_on, older + 1) {
+            (newest, passed) = (index, passed_on);
+            older += 1;
+        }
+        self.consumer.passed_over(passed);
+        self.take(passed + older, newest, TryRecvError::Corrupt)
+    }
+
+}
+
+impl<T: ShmMessage> Receiver<T, Spsc> {
+    /// How the sender is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child.
+    pub fn peer(&mut self) -> Peer {
+        if self.is_current() {
+            self.endpoint.peer()
+        } else {
+            Peer::Forked
         }
     }
 }
@@ -579,31 +668,26 @@ impl RecvError {
     }
 }
 
-impl<T, K: Kind> Receiver<T, K> {
-    /// The ring's name, without its namespace.
-    pub fn name(&self) -> &str {
-        self.endpoint.segment().object().name()
-    }
-}
-
-impl<'a, T: ShmMessage> IntoIterator for &'a mut Receiver<T, Spsc> {
+impl<'a, T: ShmMessage, K: Kind> IntoIterator for &'a mut Receiver<T, K> {
     type Item = T;
-    type IntoIter = Iter<'a, T>;
+    type IntoIter = Iter<'a, T, K>;
 
-    fn into_iter(self) -> Iter<'a, T> {
+    fn into_iter(self) -> Iter<'a, T, K> {
         self.iter()
     }
 }
 
-impl<T, K: Kind> Drop for Receiver<T, K> {
+impl<T: ShmMessage, K: Kind> Drop for Receiver<T, K> {
     fn drop(&mut self) {
         if self.token.is_current() {
-            self.endpoint.leave(Role::Receiver, &mut self.waker);
+            let (wakers, consumer) = (&self.wakers, &self.consumer);
+            self.endpoint
+                .leave::<K>(|| K::notify_all_senders::<T>(wakers, consumer));
         }
     }
 }
 
-impl<T, K: Kind> fmt::Debug for Receiver<T, K> {
+impl<T: ShmMessage, K: Kind> fmt::Debug for Receiver<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
             .field("name", &self.name())

@@ -1,18 +1,20 @@
 //! The sending side.
 #![allow(unsafe_code, reason = "messages are written into slots")]
 
-use super::endpoint::{Endpoint, Stop};
+use super::endpoint::{Endpoint, Stop, count};
 use super::in_place::Reservation;
 use super::standoff::look_away;
-use super::{Kind, Peer, Spsc};
-use crate::error::{Role, SendError, SendTimeoutError, TrySendError};
+use super::participants::{Participant, Peer, participants};
+use super::{Kind, ManySenders, Spsc};
+use crate::error::{OpenError, Role, SendError, SendTimeoutError, TrySendError};
+use crate::layout::attention;
 use crate::message::ShmMessage;
-use crate::ring::spsc::Producer;
-use crate::ring::{Ring, TypedSlots};
+use crate::ring::Produce;
+use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::Ordering;
 use crate::sys::fork::Token;
-use crate::wait::{LEFT, Waker};
+use crate::wait::{ALL, Waker};
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -31,33 +33,31 @@ const FAR: usize = 128;
 /// fn share<T: Sync>() {}
 /// share::<ipc_ring::Sender<u64>>();
 /// ```
-pub struct Sender<T, K: Kind = Spsc> {
-    producer: Producer<TypedSlots<T>>,
+pub struct Sender<T: ShmMessage, K: Kind = Spsc> {
+    producer: K::Producer<T>,
     waker: Waker,
     token: Token,
+    /// Messages sent, where that is counted.
+    sent: u64,
     endpoint: Endpoint,
-    kind: PhantomData<(K, Cell<()>)>,
+    kind: PhantomData<(fn(T), Cell<()>)>,
 }
 
-impl<T: ShmMessage> Sender<T, Spsc> {
+impl<T: ShmMessage, K: Kind> Sender<T, K> {
     pub(super) fn join(segment: Segment, keep_open: bool) -> Self {
-        let places = segment.places();
-        // SAFETY: the header was checked against `T`, and the slots initialised with its stride.
-        let slots = unsafe { TypedSlots::new(places.slots()) };
-        let (senders, receivers) = (places.senders(), places.receivers());
-        // SAFETY: words and slots were initialised before the segment was published; it lives in the endpoint,
-        // which is dropped with the producer.
-        let ring = unsafe { Ring::new(senders, receivers, slots, places.header.capacity) };
         let token = segment.token();
         let mut endpoint = Endpoint::new(segment, Role::Sender, keep_open);
-        let waker = endpoint.waker();
-        let producer = Producer::take_over(ring);
-        // A receiver that left before we came is not ours to miss.
-        endpoint.join(Role::Sender, || true);
+        let segment = endpoint.segment();
+        let (places, index) = (segment.places(), segment.index());
+        // SAFETY: kind and header were checked against `K` and `T`; the segment lives in the endpoint, which is dropped with
+        // the producer.
+        let producer = unsafe { K::producer(places, index, segment.own_entry()) };
+        endpoint.join::<K>();
         Self {
             producer,
-            waker,
+            waker: endpoint.waker(),
             token,
+            sent: 0,
             endpoint,
             kind: PhantomData,
         }
@@ -155,6 +155,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
             };
             self.fill_from(index, message);
             self.producer.publish();
+            self.count();
             sent += 1;
         }
         if sent > 0 {
@@ -203,7 +204,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     ///
     /// As for [`try_send`](Self::try_send).
     #[inline]
-    pub fn try_reserve(&mut self) -> Result<Reservation<'_, T>, TrySendError<()>> {
+    pub fn try_reserve(&mut self) -> Result<Reservation<'_, T, K>, TrySendError<()>> {
         let index = self.try_slot()?;
         Ok(Reservation::new(self, index))
     }
@@ -222,7 +223,7 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     /// # Errors
     ///
     /// As for [`send`](Self::send).
-    pub fn reserve(&mut self) -> Result<Reservation<'_, T>, SendError<()>> {
+    pub fn reserve(&mut self) -> Result<Reservation<'_, T, K>, SendError<()>> {
         let index = self.slot(None).map_err(SendError::from_untimed)?;
         Ok(Reservation::new(self, index))
     }
@@ -260,6 +261,16 @@ impl<T: ShmMessage> Sender<T, Spsc> {
         }
     }
 
+    /// All who take part in the ring, by the kernel's word, or were the last in a place that nobody has taken since. Makes a
+    /// system call or two for each. Empty in a forked child.
+    pub fn participants(&self) -> Vec<Participant> {
+        if self.is_current() {
+            participants::<K>(self.endpoint.segment())
+        } else {
+            Vec::new()
+        }
+    }
+
     /// The slot to fill next.
     #[inline(always)]
     fn try_slot(&mut self) -> Result<usize, TrySendError<()>> {
@@ -267,14 +278,8 @@ impl<T: ShmMessage> Sender<T, Spsc> {
             return Err(TrySendError::Forked(()));
         }
         // Relaxed: it says what the receiver wants, and publishes nothing.
-        let attention = self
-            .producer
-            .ring()
-            .receivers()
-            .attention
-            .0
-            .load(Ordering::Relaxed);
-        if attention & LEFT != 0 && self.endpoint.is_closed() {
+        let word = self.producer.call().attention.load(Ordering::Relaxed);
+        if word & attention::LEFT != 0 && self.endpoint.is_closed() {
             return Err(TrySendError::Closed(()));
         }
         self.producer.slot().ok_or(TrySendError::Full(()))
@@ -334,14 +339,32 @@ impl<T: ShmMessage> Sender<T, Spsc> {
     #[inline(always)]
     pub(super) fn publish(&mut self) {
         self.producer.publish();
+        self.count();
         self.notify();
+    }
+
+    /// Gives up the slot that was answered last, if it was not published.
+    #[inline(always)]
+    pub(super) fn abandon(&mut self) {
+        if self.producer.abandon() {
+            self.notify();
+        }
+    }
+
+    #[inline(always)]
+    fn count(&mut self) {
+        if K::SENDERS_SHARE {
+            self.sent += 1;
+            let counter = &self.endpoint.counters().messages;
+            counter.store(self.sent, Ordering::Relaxed);
+        }
     }
 
     #[inline(always)]
     fn notify(&mut self) {
-        let ring = self.producer.ring();
-        self.waker
-            .notify(&ring.receivers().attention.0, &ring.senders().bell.0);
+        if self.waker.notify(self.producer.call(), ALL) {
+            count(&self.endpoint.counters().wakes);
+        }
     }
 
     #[cold]
@@ -353,37 +376,50 @@ impl<T: ShmMessage> Sender<T, Spsc> {
                 return Ok(());
             }
         }
-        let ring = self.producer.ring();
+        let waker = &self.waker;
         let waited = self.endpoint.wait(
-            ring.senders(),
-            ring.receivers(),
-            &mut self.waker,
+            &mut self.producer,
             deadline,
-            || self.producer.has_room(),
+            |producer| producer.has_room(),
+            |_, _| false,
+            |producer| waker.notify_surely(producer.call()),
         );
         if let Err(stop @ Stop::NameLost) = &waited {
             self.endpoint.told(stop);
         }
         waited
     }
-}
 
-impl<T, K: Kind> Sender<T, K> {
     /// The ring's name, without its namespace.
     pub fn name(&self) -> &str {
         self.endpoint.segment().object().name()
     }
 }
 
-impl<T, K: Kind> Drop for Sender<T, K> {
+impl<T: ShmMessage, K: ManySenders> Sender<T, K> {
+    /// Joins the same ring once more: as a participant of its own, for another thread, say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::sender`](super::Builder::sender); [`OpenError::NotFound`] if the ring has lost its name.
+    pub fn try_clone(&self) -> Result<Self, OpenError> {
+        let segment = attach::attach_again(self.endpoint.segment(), Role::Sender)?;
+        Ok(Self::join(segment, self.endpoint.keeps_open()))
+    }
+}
+
+impl<T: ShmMessage, K: Kind> Drop for Sender<T, K> {
     fn drop(&mut self) {
         if self.token.is_current() {
-            self.endpoint.leave(Role::Sender, &mut self.waker);
+            self.producer.abandon();
+            let (waker, producer) = (&self.waker, &self.producer);
+            self.endpoint
+                .leave::<K>(|| waker.notify_surely(producer.call()));
         }
     }
 }
 
-impl<T, K: Kind> fmt::Debug for Sender<T, K> {
+impl<T: ShmMessage, K: Kind> fmt::Debug for Sender<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
             .field("name", &self.name())

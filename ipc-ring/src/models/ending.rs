@@ -2,12 +2,13 @@
 
 use super::check;
 use crate::participant::{Session, end_unless};
-use crate::ring::TypedSlots;
+use crate::layout::attention;
+use crate::ring::{Consume, Produce, TypedSlots};
 use crate::ring::spsc::{Consumer, Producer};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{try_recv, try_send};
 use crate::sync::{Fault, Ordering};
-use crate::wait::{LEFT, SLICE, Sleeper, Waker};
+use crate::wait::{SLICE, Sleeper, Waker};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -15,13 +16,13 @@ use loom::thread;
 /// orders nothing for the processor.
 fn send_and_leave(heap: &Heap<u64>, mut producer: Producer<TypedSlots<u64>>, messages: u64) {
     heap.sender_entry.join(1);
-    let mut waker = Waker::new(true);
+    let waker = Waker::new(true);
     for value in 0..messages {
         assert!(try_send(&mut producer, *heap.ring().slots(), value));
     }
-    heap.senders().attention.0.store(LEFT, Ordering::Release);
+    heap.senders().attention.0.store(attention::LEFT, Ordering::Release);
     heap.sender_entry.leave(1);
-    waker.notify_surely(&heap.receivers().attention.0, &heap.senders().bell.0);
+    waker.notify_surely(producer.call());
 }
 
 fn left(heap: &Heap<u64>) -> Option<()> {
@@ -40,7 +41,7 @@ fn closed_is_said_only_after_the_last_message() {
         });
         let mut received = 0;
         loop {
-            let there = || consumer.slot().map(|_| ());
+            let mut there = || consumer.slot().map(|_| ());
             let look = there()
                 .ok_or(None)
                 .or_else(|_: Option<()>| end_unless(|| left(&heap), there));
@@ -73,14 +74,11 @@ fn a_sleeping_receiver_hears_that_the_sender_leaves() {
         let mut sleeper = Sleeper::new(0);
         let mut received = 0;
         loop {
-            let ready = || consumer.slot().is_some() || left(&heap).is_some();
-            if !ready() {
-                sleeper.sleep(
-                    &heap.receivers().attention,
-                    &heap.senders().bell,
-                    SLICE,
-                    ready,
-                );
+            let ready = |consumer: &mut Consumer<_>| {
+                consumer.slot().is_some() || left(&heap).is_some()
+            };
+            if !ready(&mut consumer) {
+                sleeper.sleep(&mut consumer, SLICE, ready);
             }
             if try_recv(&mut consumer, *heap.ring().slots()).is_some() {
                 received += 1;

@@ -2,7 +2,7 @@
 
 use super::check;
 use crate::ring::spsc::{Consumer, Producer};
-use crate::ring::{Ring, Slots, TypedSlots};
+use crate::ring::{Consume, Produce, Ring, Slots, TypedSlots};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{fill, try_recv, try_send};
 use crate::sync::Fault;

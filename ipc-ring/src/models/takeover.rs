@@ -17,7 +17,7 @@ const RECV_STEPS: usize = 3;
 
 mod steps {
     use super::*;
-    use crate::ring::TypedSlots;
+    use crate::ring::{Consume, Produce, TypedSlots};
     use crate::segment::heap::traffic::{fill, read};
     use crate::sync::planted;
 

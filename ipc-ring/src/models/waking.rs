@@ -1,12 +1,12 @@
 //! Sleeping against waking. A wake that is lost is a deadlock here, since a model's sleep has no slices.
 
 use super::check;
-use crate::ring::TypedSlots;
+use crate::ring::{Consume, Produce, TypedSlots};
 use crate::ring::spsc::{Consumer, Producer};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{try_recv, try_send};
 use crate::sync::Fault;
-use crate::wait::{SLICE, Sleeper, Waker};
+use crate::wait::{ALL, SLICE, Sleeper, Waker};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -23,16 +23,10 @@ fn receive(
             if let Some(value) = try_recv(&mut consumer, *heap.ring().slots()) {
                 break value;
             }
-            let ready = || consumer.slot().is_some();
-            sleeper.sleep(
-                &heap.receivers().attention,
-                &heap.senders().bell,
-                SLICE,
-                ready,
-            );
+            sleeper.sleep(&mut consumer, SLICE, |consumer| consumer.slot().is_some());
         };
-        sleeper.wake_up(&heap.receivers().attention, &heap.senders().bell);
-        waker.notify(&heap.senders().attention.0, &heap.receivers().bell.0);
+        sleeper.wake_up(&mut consumer);
+        waker.notify(consumer.call(), ALL);
         assert_eq!(value, expected);
     }
 }
@@ -47,16 +41,10 @@ fn send(
     let mut waker = Waker::new(true);
     for value in values {
         while !try_send(&mut producer, *heap.ring().slots(), value) {
-            let ready = || producer.has_room();
-            sleeper.sleep(
-                &heap.senders().attention,
-                &heap.receivers().bell,
-                SLICE,
-                ready,
-            );
+            sleeper.sleep(&mut producer, SLICE, |producer| producer.has_room());
         }
-        sleeper.wake_up(&heap.senders().attention, &heap.receivers().bell);
-        waker.notify(&heap.receivers().attention.0, &heap.senders().bell.0);
+        sleeper.wake_up(&mut producer);
+        waker.notify(producer.call(), ALL);
     }
 }
 

@@ -15,7 +15,7 @@
 //!
 //! A consumer that takes over starts at `head`: what its predecessor copied out without saying so arrives again.
 
-use super::{Ring, Slots, published};
+use super::{Ahead, Consume, Produce, Ring, Slots, published};
 use crate::sync::{Fault, Ordering, fence, order, planted};
 
 /// The producer's private side.
@@ -47,28 +47,6 @@ impl<S: Slots> Producer<S> {
             tail,
             limit: tail,
         }
-    }
-
-    /// The slot that is the caller's to fill, if there is room. Asked again without a publish in between, it
-    /// answers the same slot.
-    #[inline(always)]
-    pub(crate) fn slot(&mut self) -> Option<usize> {
-        if self.tail == self.limit && !self.extend() {
-            return None;
-        }
-        Some(self.ring.index(self.tail))
-    }
-
-    /// Publishes the slot that [`slot`](Producer::slot) answered.
-    #[inline(always)]
-    pub(crate) fn publish(&mut self) {
-        debug_assert_ne!(self.tail, self.limit);
-        // Release: the message is visible to whoever sees the stamp. Pairs with Acquire in `Consumer::slot`.
-        let release = order(Ordering::Release, Fault::PublishRelaxed);
-        self.ring
-            .stamp(self.tail)
-            .store(published(self.tail), release);
-        self.tail = self.tail.wrapping_add(1);
     }
 
     /// Looks for more room, and announces the part of it that will be used next.
@@ -106,26 +84,48 @@ impl<S: Slots> Producer<S> {
             fence(Ordering::Release);
         }
     }
+}
 
-    /// Whether the consumer has made room that was not there at the last look.
-    pub(crate) fn has_room(&self) -> bool {
+impl<S: Slots> Produce for Producer<S> {
+    type Slots = S;
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<S> {
+        &self.ring
+    }
+
+    /// Asked again without a publish in between, it answers the same slot.
+    #[inline(always)]
+    fn slot(&mut self) -> Option<usize> {
+        if self.tail == self.limit && !self.extend() {
+            return None;
+        }
+        Some(self.ring.index(self.tail))
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        debug_assert_ne!(self.tail, self.limit);
+        // Release: the message is visible to whoever sees the stamp. Pairs with Acquire in `Consumer::slot`.
+        let release = order(Ordering::Release, Fault::PublishRelaxed);
+        self.ring
+            .stamp(self.tail)
+            .store(published(self.tail), release);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn has_room(&self) -> bool {
         self.tail != self.limit || self.len() < self.ring.capacity()
     }
 
-    /// Messages that are published and not yet released.
-    pub(crate) fn len(&self) -> u64 {
+    fn len(&self) -> u64 {
         let head = self.ring.receivers().position.0.load(Ordering::Acquire);
         self.tail.wrapping_sub(head).min(self.ring.capacity())
-    }
-
-    /// The ring itself.
-    #[inline(always)]
-    pub(crate) fn ring(&self) -> &Ring<S> {
-        &self.ring
     }
 }
 
 /// The consumer's private side.
+#[derive(Clone)]
 pub(crate) struct Consumer<S> {
     ring: Ring<S>,
     /// The next position to receive; its own copy of the shared word.
@@ -139,16 +139,8 @@ impl<S: Slots> Consumer<S> {
         Self { ring, head }
     }
 
-    /// The slot that is the caller's to read, if its message is there. Nothing is taken from memory of an
-    /// earlier look: "none" means that the stamp was loaded after the call began.
     #[inline(always)]
-    pub(crate) fn slot(&self) -> Option<usize> {
-        self.slot_ahead(0)
-    }
-
-    /// Like [`slot`](Consumer::slot), for the message `ahead` positions further on, which is below the capacity.
-    #[inline(always)]
-    pub(crate) fn slot_ahead(&self, ahead: u64) -> Option<usize> {
+    pub(super) fn slot_ahead(&self, ahead: u64) -> Option<usize> {
         let position = self.head.wrapping_add(ahead);
         // Acquire: the message is as it was when the stamp was stored. Pairs with Release in
         // `Producer::publish`.
@@ -157,23 +149,48 @@ impl<S: Slots> Consumer<S> {
         (stamp == published(position)).then(|| self.ring.index(position))
     }
 
-    /// The position of the next message.
-    pub(crate) fn position(&self) -> u64 {
+    /// The slot at the front, without a claim to it.
+    #[inline(always)]
+    pub(super) fn front(&self) -> Option<usize> {
+        self.slot_ahead(0)
+    }
+}
+
+impl<S: Slots> Consume for Consumer<S> {
+    type Slots = S;
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<S> {
+        &self.ring
+    }
+
+    #[inline(always)]
+    fn slot(&mut self) -> Option<usize> {
+        self.slot_ahead(0)
+    }
+
+    #[inline(always)]
+    fn ahead(&self, ahead: u64) -> Ahead {
+        match self.slot_ahead(ahead) {
+            Some(index) => Ahead::Message(index),
+            None => Ahead::Nothing,
+        }
+    }
+
+    fn position(&self) -> u64 {
         self.head
     }
 
-    /// Gives `count` slots back, which must have been answered and read.
     #[inline(always)]
-    pub(crate) fn release(&mut self, count: u64) {
+    fn release(&mut self, count: u64) {
         self.head = self.head.wrapping_add(count);
         // Release: the reads of the messages are over. Pairs with Acquire in `Producer::extend`.
         let release = order(Ordering::Release, Fault::ReleaseRelaxed);
         self.ring.receivers().position.0.store(self.head, release);
     }
 
-    /// Messages that are published and not yet released. Published positions have no gap, so their number is
-    /// found by bisection.
-    pub(crate) fn len(&self) -> u64 {
+    /// Published positions have no gap, so their number is found by bisection.
+    fn len(&self) -> u64 {
         let (mut published, mut beyond) = (0, self.ring.capacity());
         // The answer lies in published..=beyond.
         while published < beyond {
@@ -185,12 +202,6 @@ impl<S: Slots> Consumer<S> {
             }
         }
         published
-    }
-
-    /// The ring itself.
-    #[inline(always)]
-    pub(crate) fn ring(&self) -> &Ring<S> {
-        &self.ring
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ring held against `VecDeque`, over random operations, with positions that wrap.
 
 use super::spsc::{Consumer, Observer, Producer, Sighting};
-use super::{Ring, Slots, initial, published};
+use super::{Consume, Produce, Ring, Slots, initial, published};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{fill, read, try_recv, try_send};
 use proptest::prelude::*;

@@ -5,11 +5,10 @@ use super::mapped::{Places, Segment};
 use super::posix::{Object, Unpublished, not_a_ring, read_at, refused, same_file};
 use crate::error::{OpenError, RemoveError, Role};
 use crate::layout::{
-    ABI_VERSION, BYTE_ORDER, Header, LIFECYCLE_BYTE, MAGIC, REMOVE_WHEN_IDLE, SCHEMA_OFFSET, Shape,
+    ABI_VERSION, BYTE_ORDER, Header, LANES, LIFECYCLE_BYTE, MAGIC, MAX_PARTICIPANTS, MPSC,
+    REMOVE_WHEN_IDLE, SCHEMA_OFFSET, SPSC, Shape,
 };
 use crate::participant::Session;
-use crate::ring::spsc::Consumer;
-use crate::ring::{Ring, UntypedSlots};
 use crate::schema::{Schema, first_difference};
 use crate::sys::map::{Mapping, page_size};
 use crate::sys::{fork, lock};
@@ -23,8 +22,6 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No ring has more participants.
-const MAX_PARTICIPANTS: i64 = 1024;
 /// How long a joiner waits for somebody who has left to let go of the role.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a spawned process may take to its exec before its copy of our lock is taken for a successor's lock.
@@ -36,10 +33,13 @@ const REMOVE_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Request {
     pub(crate) object: Object,
     pub(crate) kind: u32,
-    pub(crate) participants: u32,
+    /// How many senders there may be at a time, if that is stated.
+    pub(crate) senders: Option<u32>,
+    /// How many there may be in a new ring for which nobody states it.
+    pub(crate) default_senders: u32,
     pub(crate) role: Role,
-    /// The participant's index that goes with the role.
-    pub(crate) index: u32,
+    /// The segment to join, if it must be this one.
+    pub(crate) same_as: Option<FileStat>,
     pub(crate) schema: &'static Schema,
     pub(crate) capacity: Option<usize>,
     pub(crate) wait: Option<Wait>,
@@ -78,6 +78,33 @@ pub(crate) fn attach(request: &Request) -> Result<Segment, OpenError> {
         let _ = remove_if_empty(&request.object, created);
     }
     attached
+}
+
+/// Joins the segment of `other` once more.
+pub(crate) fn attach_again(other: &Segment, role: Role) -> Result<Segment, OpenError> {
+    let object = other.object();
+    let same_as = fstat(other.file()).map_err(|errno| refused("inspecting", object, errno))?;
+    let header = &other.places().header;
+    attach(&Request {
+        object: object.clone(),
+        kind: header.kind,
+        senders: None,
+        default_senders: header.receiver(),
+        role,
+        same_as: Some(same_as),
+        schema: other.schema(),
+        capacity: None,
+        wait: None,
+        create_new: false,
+        remove_when_idle: false,
+        replace_idle: false,
+        open_timeout: Some(Duration::ZERO),
+        // Whose it is was looked at when the other handle joined.
+        group_access: true,
+        prefault: false,
+        lock_memory: false,
+        origin: 0,
+    })
 }
 
 fn create_or_join(request: &Request, created: &mut bool) -> Result<Segment, OpenError> {
@@ -149,8 +176,28 @@ impl Patience {
 }
 
 impl Request {
+    /// The size of the ring to create, in bytes.
+    pub(crate) fn memory(&self) -> Result<u64, OpenError> {
+        let shape = self.shape()?.ok_or(OpenError::NoCapacity)?;
+        self.header(&shape).map(|header| header.segment_size)
+    }
+
+    fn header(&self, shape: &Shape) -> Result<Header, OpenError> {
+        Header::of(shape).ok_or(OpenError::InvalidCapacity {
+            capacity: self.capacity.unwrap_or(0),
+            message_size: self.schema.size(),
+        })
+    }
+
     /// The shape of the ring to create, if this request may create one.
     fn shape(&self) -> Result<Option<Shape>, OpenError> {
+        let senders = self.senders.unwrap_or(self.default_senders);
+        if !(1..MAX_PARTICIPANTS).contains(&senders) {
+            return Err(OpenError::InvalidSenders {
+                senders,
+                most: MAX_PARTICIPANTS - 1,
+            });
+        }
         let Some(capacity) = self.capacity else {
             return Ok(None);
         };
@@ -170,7 +217,7 @@ impl Request {
             } else {
                 0
             },
-            participants: self.participants,
+            participants: senders + 1,
             capacity: rounded as u64,
             message_size: self.schema.size() as u32,
             message_align: self.schema.align() as u32,
@@ -179,7 +226,7 @@ impl Request {
             fingerprint: self.schema.fingerprint(),
             origin: self.origin,
         };
-        Header::of(&shape).ok_or_else(invalid)?;
+        self.header(&shape)?;
         Ok(Some(shape))
     }
 }
@@ -187,10 +234,7 @@ impl Request {
 /// Creates and publishes the object. `Ok(false)`: somebody else did.
 fn create(request: &Request, shape: Shape) -> Result<bool, OpenError> {
     let object = &request.object;
-    let header = Header::of(&shape).ok_or(OpenError::InvalidCapacity {
-        capacity: request.capacity.unwrap_or(0),
-        message_size: request.schema.size(),
-    })?;
+    let header = request.header(&shape)?;
     let unpublished = {
         let mode = Mode::from_bits_truncate(if request.group_access { 0o660 } else { 0o600 });
         Unpublished::new(object, header.segment_size, mode)?
@@ -228,6 +272,11 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
         return Ok(Attempt::Again);
     }
     let found = fstat(&file).map_err(|errno| refused("inspecting", errno))?;
+    if let Some(wanted) = &request.same_as
+        && !same_file(wanted, &found)
+    {
+        return Ok(Attempt::Absent);
+    }
     if found.st_nlink == 0 {
         return Ok(Attempt::Again);
     }
@@ -245,27 +294,17 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
         return Ok(Attempt::Again);
     }
     let mapping = map(object, &own, &header)?;
-    let byte = i64::from(request.index);
-    let locked = lock::set(&own, byte, lock::Mode::Exclusive).map_err(|e| refused("locking", e))?;
     // SAFETY: the header is consistent, the mapping has its size and lives until `places` is gone.
     let places = unsafe { Places::new(header, mapping.base()) };
-    let entry = places.entry(request.index);
-    if !locked {
-        let holder = entry.identity();
-        let taken = OpenError::RoleTaken {
-            role: request.role,
-            pid: holder.pid,
-            program: holder.program(),
-        };
-        return match entry.session() {
-            Session::Joined(_) => Err(taken),
-            Session::Never | Session::Left(_) => Ok(Attempt::Leaving(taken)),
-        };
-    }
+    let index = match take_place(request, &own, &places).map_err(|e| refused("locking", e))? {
+        Place::Taken(index) => index,
+        Place::NoneLeft { error, leaving } if leaving => return Ok(Attempt::Leaving(error)),
+        Place::NoneLeft { error, .. } => return Err(error),
+    };
     drop(own);
     // From here on the mapping alone holds the lock; unless the file system puts another file behind a mapping, as
     // overlayfs does.
-    if !lock::is_held(&file, byte, 1).map_err(|e| refused("asking for locks of", e))? {
+    if !lock::is_held(&file, i64::from(index), 1).map_err(|e| refused("asking for locks of", e))? {
         return Err(OpenError::Os {
             action: "keeping a lock by a mapping (is it on overlayfs?) of",
             path: object.to_string(),
@@ -290,9 +329,58 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
     // Nothing fails after this: who failed to open must not be taken for the one that died.
     // SAFETY: as above; the mapping goes into the segment.
     let places = unsafe { Places::new(header, mapping.base()) };
-    places.entry(request.index).introduce();
-    let segment = Segment::new(header, mapping, file, object.clone(), request.index, token);
+    places.entry(index).introduce(request.role);
+    let segment = Segment::new(
+        header,
+        request.schema,
+        mapping,
+        file,
+        object.clone(),
+        index,
+        token,
+    );
     Ok(Attempt::Joined(segment))
+}
+
+/// What came of the attempt to become a participant.
+enum Place {
+    /// This index is ours: `own` holds its lock.
+    Taken(u32),
+    NoneLeft {
+        error: OpenError,
+        /// One of them is about to become free, or to be held by somebody whose name is worth waiting for.
+        leaving: bool,
+    },
+}
+
+/// Locks the byte of a participant with the role that is asked for, through `own`. An index that was left cleanly is
+/// preferred: it needs no sweep.
+fn take_place(request: &Request, own: &OwnedFd, places: &Places) -> Result<Place, Errno> {
+    let receiver = places.header.receiver();
+    let indices = match request.role {
+        Role::Sender => 0..receiver,
+        Role::Receiver => receiver..receiver + 1,
+    };
+    let joined = |index| matches!(places.entry(index).session(), Session::Joined(_));
+    for dirty in [false, true] {
+        for index in indices.clone() {
+            if joined(index) == dirty && lock::set(own, i64::from(index), lock::Mode::Exclusive)? {
+                return Ok(Place::Taken(index));
+            }
+        }
+    }
+    let leaving = !indices.clone().all(joined);
+    let error = if indices.len() == 1 {
+        let holder = places.entry(indices.start).identity();
+        OpenError::RoleTaken {
+            role: request.role,
+            pid: holder.pid,
+            program: holder.program(),
+        }
+    } else {
+        OpenError::TooManySenders { most: receiver }
+    };
+    Ok(Place::NoneLeft { error, leaving })
 }
 
 /// Whoever owns the object can do anything to those who use it: it must be somebody to trust.
@@ -430,11 +518,11 @@ fn difference(
             "pages of {page} bytes here, of {there} in the segment"
         )));
     }
-    let kind = (request.kind, request.participants);
-    if kind != (found.kind, found.participants) {
+    if request.kind != found.kind {
         return Ok(Some(format!(
-            "kind {} for {} participants here, kind {} for {} in the segment",
-            kind.0, kind.1, found.kind, found.participants
+            "kind {} here, {} in the segment",
+            kind_name(request.kind),
+            kind_name(found.kind)
         )));
     }
     let layout = (
@@ -466,6 +554,12 @@ fn difference(
             "capacity {capacity} here, {there} in the segment"
         )));
     }
+    let senders = found.receiver();
+    if let Some(stated) = request.senders.filter(|&stated| stated != senders) {
+        return Ok(Some(format!(
+            "max_senders {stated} here, {senders} in the segment"
+        )));
+    }
     if let Some(wait) = request.wait.filter(|wait| wait.id() != found.wait) {
         let there = Wait::from_id(found.wait).map_or("unknown".to_owned(), |w| format!("{w:?}"));
         return Ok(Some(format!("wait {wait:?} here, {there} in the segment")));
@@ -479,8 +573,17 @@ fn difference(
     Ok(None)
 }
 
+fn kind_name(kind: u32) -> String {
+    match kind {
+        SPSC => "spsc".to_owned(),
+        MPSC => "mpsc".to_owned(),
+        LANES => "lanes".to_owned(),
+        unknown => format!("{unknown} (unknown)"),
+    }
+}
+
 fn is_in_use(object: &Object, file: &OwnedFd) -> Result<bool, OpenError> {
-    lock::is_held(file, 0, MAX_PARTICIPANTS)
+    lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS))
         .map_err(|errno| refused("asking for locks of", object, errno))
 }
 
@@ -489,12 +592,7 @@ fn unread(object: &Object, file: &OwnedFd, header: &Header) -> Result<u64, OpenE
     let mapping = map(object, file, header)?;
     // SAFETY: the header is consistent, the mapping has its size and lives until the end of this function.
     let places = unsafe { Places::new(*header, mapping.base()) };
-    let (stride, stamp) = (header.slot_stride as usize, header.stamp_offset as usize);
-    // SAFETY: the slots were initialised before the segment was published, with this stride and offset.
-    let slots = unsafe { UntypedSlots::new(places.slots(), stride, stamp) };
-    // SAFETY: so were the words; all of it outlives the ring.
-    let ring = unsafe { Ring::new(places.senders(), places.receivers(), slots, header.capacity) };
-    Ok(Consumer::take_over(ring).len())
+    Ok(places.unread())
 }
 
 /// Takes the name from a ring that nobody uses. `file` holds the lifecycle byte shared.
@@ -539,7 +637,7 @@ fn hold_idle(object: &Object, file: &OwnedFd) -> Result<Held, Errno> {
     if found.st_nlink == 0 || !object.is(&found)? {
         return Ok(Held::Gone);
     }
-    if lock::is_held(file, 0, MAX_PARTICIPANTS)? {
+    if lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS))? {
         return Ok(Held::InUse);
     }
     Ok(Held::Idle)

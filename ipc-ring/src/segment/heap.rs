@@ -8,8 +8,10 @@
 use super::first_stamp;
 use crate::layout::{Entry, Side, Slot};
 use crate::message::ShmMessage;
+use crate::ring::lanes::{self, Common};
 use crate::ring::{Ring, TypedSlots, UntypedSlots};
 use crate::sync::{AtomicU64, UnsafeCell};
+use crate::sys::futex::Futex;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr::NonNull;
@@ -105,17 +107,53 @@ impl<T: ShmMessage> Drop for Heap<T> {
     }
 }
 
+/// Lanes on the heap.
+pub(crate) struct HeapLanes<T: ShmMessage> {
+    lanes: Vec<Heap<T>>,
+    ready: Box<[AtomicU64]>,
+    futex: Box<Futex>,
+}
+
+impl<T: ShmMessage> HeapLanes<T> {
+    pub(crate) fn new(lanes: usize, capacity: u64, origin: u64) -> Self {
+        Self {
+            lanes: (0..lanes).map(|_| Heap::new(capacity, origin)).collect(),
+            ready: (0..lanes).map(|_| AtomicU64::new(0)).collect(),
+            futex: Box::new(Futex::new()),
+        }
+    }
+
+    pub(crate) fn lane(&self, number: usize) -> &Heap<T> {
+        &self.lanes[number]
+    }
+
+    pub(crate) fn common(&self) -> Common {
+        let ready = NonNull::from(&*self.ready).cast();
+        // SAFETY: initialised in `new`, one a lane; callers keep the heap alive.
+        unsafe { Common::new(ready, NonNull::from(&*self.futex), self.lanes.len()) }
+    }
+
+    pub(crate) fn producer(&self, lane: usize) -> lanes::Producer<TypedSlots<T>> {
+        lanes::Producer::take_over(self.lanes[lane].ring(), lane, self.common())
+    }
+
+    /// With no more lanes than `eager`, none is idle.
+    pub(crate) fn consumer(&self, eager: usize) -> lanes::Consumer<TypedSlots<T>> {
+        let rings = self.lanes.iter().map(Heap::ring);
+        lanes::Consumer::take_over(rings, self.common(), 1, eager)
+    }
+}
+
 /// Moves messages as the channel does: fill, then publish; copy, then release.
 pub(crate) mod traffic {
     use crate::message::ShmMessage;
-    use crate::ring::spsc::{Consumer, Producer};
-    use crate::ring::{Slots, TypedSlots};
+    use crate::ring::{Consume, Produce, TypedSlots};
     use crate::sync::{Fault, planted};
     use std::mem::MaybeUninit;
 
     /// Fills the slot to come with `value`. Through `typed`, since `ring` may know no type.
     pub(crate) fn try_send<T: ShmMessage>(
-        producer: &mut Producer<impl Slots>,
+        producer: &mut impl Produce,
         typed: TypedSlots<T>,
         value: T,
     ) -> bool {
@@ -149,7 +187,7 @@ pub(crate) mod traffic {
     }
 
     pub(crate) fn try_recv<T: ShmMessage>(
-        consumer: &mut Consumer<impl Slots>,
+        consumer: &mut impl Consume,
         typed: TypedSlots<T>,
     ) -> Option<T> {
         let index = consumer.slot()?;

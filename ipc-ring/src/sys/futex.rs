@@ -9,10 +9,11 @@ use std::time::Duration;
 #[repr(C)]
 pub(crate) struct Futex {
     word: crate::sync::AtomicU32,
+    /// How many sleep.
     #[cfg(loom)]
-    queue: loom::sync::Mutex<()>,
+    queue: crate::sync::Mutex<u64>,
     #[cfg(loom)]
-    woken: loom::sync::Condvar,
+    woken: crate::sync::Condvar,
 }
 
 #[cfg(not(loom))]
@@ -35,7 +36,7 @@ mod real {
             self.word.load(Ordering::Acquire)
         }
 
-        /// Sleeps until [`wake_all`](Futex::wake_all), at most for `timeout` on the monotonic clock. Returns
+        /// Sleeps until [`wake`](Futex::wake), at most for `timeout` on the monotonic clock. Returns
         /// at once if the word is no longer `ticket`; may return for no reason.
         pub(crate) fn wait(&self, ticket: u32, timeout: Duration) {
             let timeout = libc::timespec {
@@ -56,18 +57,21 @@ mod real {
             }
         }
 
-        /// Changes the word, so that nobody who took a ticket before goes to sleep, and wakes all who sleep.
-        pub(crate) fn wake_all(&self) {
+        /// Changes the word, so that nobody who took a ticket before goes to sleep, and wakes at most `count` of those who
+        /// sleep. Answers how many.
+        pub(crate) fn wake(&self, count: u64) -> u64 {
             self.word.fetch_add(1, Ordering::Release);
+            let count = i32::try_from(count).unwrap_or(i32::MAX);
             // SAFETY: the word is a live, aligned u32; waking reads no other memory.
-            unsafe {
+            let woken = unsafe {
                 libc::syscall(
                     libc::SYS_futex,
                     self.word.as_ptr(),
                     libc::FUTEX_WAKE,
-                    i32::MAX,
-                );
-            }
+                    count,
+                )
+            };
+            u64::try_from(woken).unwrap_or(0)
         }
     }
 }
@@ -81,8 +85,8 @@ mod model {
         pub(crate) fn new() -> Self {
             Self {
                 word: AtomicU32::new(0),
-                queue: loom::sync::Mutex::new(()),
-                woken: loom::sync::Condvar::new(),
+                queue: crate::sync::Mutex::new(0),
+                woken: crate::sync::Condvar::new(),
             }
         }
 
@@ -92,17 +96,23 @@ mod model {
 
         /// Sleeps without a timeout, so that a wake that never comes is a deadlock, which loom reports.
         pub(crate) fn wait(&self, ticket: u32, _: Duration) {
-            let queue = self.queue.lock().unwrap();
+            let mut asleep = self.queue.lock().unwrap();
             if self.word.load(Ordering::Relaxed) == ticket {
-                drop(self.woken.wait(queue).unwrap());
+                *asleep += 1;
+                drop(self.woken.wait(asleep).unwrap());
             }
         }
 
-        pub(crate) fn wake_all(&self) {
+        pub(crate) fn wake(&self, count: u64) -> u64 {
             self.word.fetch_add(1, Ordering::Release);
             // The kernel compares and enqueues under the lock that the waker takes.
-            drop(self.queue.lock().unwrap());
-            self.woken.notify_all();
+            let mut asleep = self.queue.lock().unwrap();
+            let woken = count.min(*asleep);
+            *asleep -= woken;
+            for _ in 0..woken {
+                self.woken.notify_one();
+            }
+            woken
         }
     }
 }

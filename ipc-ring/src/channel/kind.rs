@@ -1,0 +1,245 @@
+//! The kinds of ring, and what each has to say on the way of a message.
+
+use crate::error::Role;
+use crate::layout::{self, Apart, Entry};
+use crate::message::ShmMessage;
+use crate::ring::{Consume, Produce, TypedSlots, lanes, mpsc, spsc};
+use crate::segment::mapped::Places;
+use crate::sync::{AtomicU64, Ordering};
+use crate::wait::{ALL, Called, Waker};
+
+/// The kinds of ring: how many may send and receive, and in which order.
+#[expect(private_bounds, reason = "sealed: kinds are this crate's")]
+pub trait Kind: Mechanism {}
+
+/// Kinds with several senders.
+pub trait ManySenders: Kind {}
+
+/// Kinds in which there is one order of all messages.
+pub trait TotalOrder: Kind {}
+
+/// One sender, one receiver. Lock-free: nobody waits for a process that is stopped, but for its messages or for
+/// its room.
+#[derive(Debug)]
+pub enum Spsc {}
+
+/// Several senders, one receiver, one order of all messages. See [`mpsc`](crate::mpsc).
+#[derive(Debug)]
+pub enum Mpsc {}
+
+/// Several senders with a lane each, one receiver. Lock-free. See [`lanes`](crate::lanes).
+#[derive(Debug)]
+pub enum Lanes {}
+
+impl Kind for Spsc {}
+impl Kind for Mpsc {}
+impl Kind for Lanes {}
+impl ManySenders for Mpsc {}
+impl ManySenders for Lanes {}
+impl TotalOrder for Spsc {}
+impl TotalOrder for Mpsc {}
+
+/// How a kind works. A segment's ends outlive no segment: handles drop them first.
+pub(crate) trait Mechanism: Sized {
+    /// As the header says it.
+    const ID: u32;
+    const DEFAULT_SENDERS: u32;
+    /// Whether senders share their words and slots, and not each has a lane.
+    const SENDERS_SHARE: bool;
+
+    type Producer<T: ShmMessage>: Produce<Slots = TypedSlots<T>> + Called;
+    type Consumer<T: ShmMessage>: Consume<Slots = TypedSlots<T>> + Called;
+    /// What the receiver wakes senders by.
+    type Wakers;
+
+    /// The end of the sender with this index, whose `entry` says how the last one ended.
+    ///
+    /// # Safety
+    ///
+    /// The segment of `places` must be one of messages `T` and of this kind, and outlive the result.
+    #[allow(unsafe_code, reason = "typed slots")]
+    unsafe fn producer<T: ShmMessage>(
+        places: &Places,
+        index: u32,
+        entry: &Entry,
+    ) -> Self::Producer<T>;
+
+    /// The receiver's end, for its session with this number.
+    ///
+    /// # Safety
+    ///
+    /// As for `producer`.
+    #[allow(unsafe_code, reason = "typed slots")]
+    unsafe fn consumer<T: ShmMessage>(places: &Places, session: u64) -> Self::Consumer<T>;
+
+    fn wakers(waker: Waker, places: &Places) -> Self::Wakers;
+
+    /// After a release of `count` slots: wakes who waits for them. True if somebody slept.
+    fn notify_senders<T: ShmMessage>(
+        wakers: &mut Self::Wakers,
+        consumer: &Self::Consumer<T>,
+        count: u64,
+    ) -> bool;
+
+    /// Wakes all senders that wait for room.
+    fn notify_all_senders<T: ShmMessage>(wakers: &Self::Wakers, consumer: &Self::Consumer<T>);
+
+    /// Puts `word` into the attention words that the participant with this index alone writes.
+    fn set_attention(places: &Places, role: Role, index: u32, word: u64) {
+        let set = |attention: &Apart<AtomicU64>| attention.0.store(word, Ordering::Release);
+        match role {
+            Role::Sender if Self::SENDERS_SHARE => {}
+            Role::Sender => set(&places.sender_words(index).attention),
+            Role::Receiver => {
+                for lane in 0..places.header.lanes() {
+                    set(&places.receiver_words(lane).attention);
+                }
+            }
+        }
+    }
+
+    /// Whether the sender with this index has left nothing for a receiver.
+    fn left_nothing(places: &Places, index: u32) -> bool;
+}
+
+macro_rules! one_call_to_senders {
+    () => {
+        type Wakers = Waker;
+
+        fn wakers(waker: Waker, _: &Places) -> Waker {
+            waker
+        }
+
+        fn notify_all_senders<T: ShmMessage>(waker: &Waker, consumer: &Self::Consumer<T>) {
+            waker.notify_surely(consumer.call());
+        }
+    };
+}
+
+#[allow(unsafe_code, reason = "typed slots")]
+impl Mechanism for Spsc {
+    const ID: u32 = layout::SPSC;
+    const DEFAULT_SENDERS: u32 = 1;
+    const SENDERS_SHARE: bool = false;
+
+    type Producer<T: ShmMessage> = spsc::Producer<TypedSlots<T>>;
+    type Consumer<T: ShmMessage> = spsc::Consumer<TypedSlots<T>>;
+
+    one_call_to_senders!();
+
+    unsafe fn producer<T: ShmMessage>(places: &Places, _: u32, _: &Entry) -> Self::Producer<T> {
+        // SAFETY: as the caller says.
+        spsc::Producer::take_over(unsafe { places.typed_ring(0) })
+    }
+
+    unsafe fn consumer<T: ShmMessage>(places: &Places, _: u64) -> Self::Consumer<T> {
+        // SAFETY: as the caller says.
+        spsc::Consumer::take_over(unsafe { places.typed_ring(0) })
+    }
+
+    #[inline(always)]
+    fn notify_senders<T: ShmMessage>(
+        waker: &mut Waker,
+        consumer: &Self::Consumer<T>,
+        _: u64,
+    ) -> bool {
+        waker.notify(consumer.call(), ALL)
+    }
+
+    fn left_nothing(places: &Places, _: u32) -> bool {
+        spsc::Consumer::take_over(places.untyped_ring(0)).is_empty()
+    }
+}
+
+#[allow(unsafe_code, reason = "typed slots")]
+impl Mechanism for Mpsc {
+    const ID: u32 = layout::MPSC;
+    const DEFAULT_SENDERS: u32 = 16;
+    const SENDERS_SHARE: bool = true;
+
+    type Producer<T: ShmMessage> = mpsc::Producer<TypedSlots<T>>;
+    type Consumer<T: ShmMessage> = mpsc::Consumer<TypedSlots<T>>;
+
+    one_call_to_senders!();
+
+    unsafe fn producer<T: ShmMessage>(
+        places: &Places,
+        index: u32,
+        entry: &Entry,
+    ) -> Self::Producer<T> {
+        // SAFETY: as the caller says.
+        let ring = unsafe { places.typed_ring(0) };
+        if entry.is_dirty() {
+            mpsc::sweep(&ring, index);
+        }
+        mpsc::Producer::join(ring, index)
+    }
+
+    unsafe fn consumer<T: ShmMessage>(places: &Places, _: u64) -> Self::Consumer<T> {
+        // SAFETY: as the caller says.
+        mpsc::Consumer::take_over(unsafe { places.typed_ring(0) })
+    }
+
+    /// Each slot is for one of those who wait.
+    #[inline(always)]
+    fn notify_senders<T: ShmMessage>(
+        waker: &mut Waker,
+        consumer: &Self::Consumer<T>,
+        count: u64,
+    ) -> bool {
+        waker.notify(consumer.call(), count)
+    }
+
+    fn left_nothing(places: &Places, _: u32) -> bool {
+        places.unread() == 0
+    }
+}
+
+#[allow(unsafe_code, reason = "typed slots")]
+impl Mechanism for Lanes {
+    const ID: u32 = layout::LANES;
+    const DEFAULT_SENDERS: u32 = 16;
+    const SENDERS_SHARE: bool = false;
+
+    type Producer<T: ShmMessage> = lanes::Producer<TypedSlots<T>>;
+    type Consumer<T: ShmMessage> = lanes::Consumer<TypedSlots<T>>;
+    /// One a lane.
+    type Wakers = Box<[Waker]>;
+
+    unsafe fn producer<T: ShmMessage>(places: &Places, index: u32, _: &Entry) -> Self::Producer<T> {
+        // SAFETY: as the caller says.
+        let ring = unsafe { places.typed_ring(index) };
+        lanes::Producer::take_over(ring, index as usize, places.common())
+    }
+
+    unsafe fn consumer<T: ShmMessage>(places: &Places, session: u64) -> Self::Consumer<T> {
+        let lanes = 0..places.header.lanes();
+        // SAFETY: as the caller says.
+        let rings = lanes.map(|lane| unsafe { places.typed_ring(lane) });
+        lanes::Consumer::take_over(rings, places.common(), session, lanes::EAGER)
+    }
+
+    fn wakers(waker: Waker, places: &Places) -> Box<[Waker]> {
+        vec![waker; places.header.lanes() as usize].into()
+    }
+
+    #[inline(always)]
+    fn notify_senders<T: ShmMessage>(
+        wakers: &mut Box<[Waker]>,
+        consumer: &Self::Consumer<T>,
+        _: u64,
+    ) -> bool {
+        let waker = wakers.get_mut(consumer.current());
+        waker.is_some_and(|waker| waker.notify(consumer.call(), ALL))
+    }
+
+    fn notify_all_senders<T: ShmMessage>(wakers: &Box<[Waker]>, consumer: &Self::Consumer<T>) {
+        for (waker, call) in wakers.iter().zip(consumer.calls_to_senders()) {
+            waker.notify_surely(call);
+        }
+    }
+
+    fn left_nothing(places: &Places, index: u32) -> bool {
+        spsc::Consumer::take_over(places.untyped_ring(index)).is_empty()
+    }
+}

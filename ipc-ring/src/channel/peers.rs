@@ -1,0 +1,152 @@
+//! What one side knows of those on the other.
+
+use super::endpoint::Stop;
+use crate::error::Role;
+use crate::layout::Entry;
+use crate::participant::{Dead, Session, is_alive};
+use crate::segment::mapped::Segment;
+use std::ops::Range;
+
+/// So many are asked for at a time, since each question is a system call; the others in the next slices.
+const QUESTIONS: usize = 64;
+
+/// One participant of the other side.
+#[derive(Clone, Default)]
+struct Peer {
+    /// A session that had ended before we joined and left us nothing: as if there had been none.
+    bygone: Option<u64>,
+    /// The session that is known to be dead, and whether the user was told.
+    dead: Option<Dead>,
+    told: bool,
+}
+
+/// Those whom a participant hears of.
+pub(super) struct Peers {
+    role: Role,
+    first: u32,
+    list: Box<[Peer]>,
+    /// Who is asked for next.
+    turn: usize,
+}
+
+impl Peers {
+    /// Those that a participant of `segment` with the role `own` hears of.
+    pub(super) fn of(own: Role, segment: &Segment) -> Self {
+        let receiver = segment.places().header.receiver();
+        let (role, indices) = match own {
+            Role::Sender => (Role::Receiver, receiver..receiver + 1),
+            Role::Receiver => (Role::Sender, 0..receiver),
+        };
+        Self {
+            role,
+            first: indices.start,
+            list: vec![Peer::default(); indices.len()].into(),
+            turn: 0,
+        }
+    }
+
+    fn indices(&self) -> Range<u32> {
+        self.first..self.first + self.list.len() as u32
+    }
+
+    fn entries<'a>(&self, segment: &'a Segment) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        self.indices().map(|index| segment.places().entry(index))
+    }
+
+    /// Notes who ended before we joined and left us nothing. Such a session is not ours to hear of.
+    pub(super) fn join(&mut self, segment: &Segment, left_nothing: impl Fn(u32) -> bool) {
+        for (index, peer) in self.indices().zip(&mut self.list) {
+            let ended = match segment.places().entry(index).session() {
+                Session::Left(number) => Some(number),
+                // A sender that finds a full ring and a dead receiver wants to know.
+                Session::Joined(number) if self.role == Role::Sender => {
+                    ask(segment, index).map(|_| number)
+                }
+                _ => None,
+            };
+            // Looked at after the ending: what the peer did before is visible.
+            peer.bygone = ended.filter(|_| left_nothing(index));
+        }
+    }
+
+    /// Changes whenever one of them joins or leaves.
+    pub(super) fn sessions(&self, segment: &Segment) -> u64 {
+        let numbers = self.entries(segment).map(|entry| match entry.session() {
+            Session::Never => 0,
+            Session::Joined(number) => number * 2,
+            Session::Left(number) => number * 2 + 1,
+        });
+        // Each of them only grows.
+        numbers.fold(0, u64::wrapping_add)
+    }
+
+    /// What is known of their end without asking the kernel.
+    pub(super) fn known_ending(&self, segment: &Segment) -> Option<Stop> {
+        let (mut left, mut alive) = (false, false);
+        for (entry, peer) in self.entries(segment).zip(&self.list) {
+            match entry.session() {
+                Session::Never => {}
+                Session::Left(number) => left |= peer.bygone != Some(number),
+                Session::Joined(number) if peer.bygone == Some(number) => {}
+                Session::Joined(number) => match peer.dead.filter(|dead| dead.number == number) {
+                    None => alive = true,
+                    // A receiver is told once, a sender each time that the ring is full.
+                    Some(_) if peer.told && self.role == Role::Sender => {}
+                    Some(dead) => return Some(Stop::Died(dead)),
+                },
+            }
+        }
+        (left && !alive).then_some(Stop::Closed)
+    }
+
+    /// Notes that the user is about to be told of a death.
+    pub(super) fn told(&mut self, told: &Dead) {
+        let peer = self.list.iter_mut().find(|peer| peer.dead == Some(*told));
+        if let Some(peer) = peer {
+            peer.told = true;
+        }
+    }
+
+    /// Asks the kernel about those who may have died, and keeps what it says.
+    pub(super) fn learn(&mut self, segment: &Segment) {
+        let mut questions = 0;
+        for _ in 0..self.list.len() {
+            let place = self.turn;
+            self.turn = (place + 1) % self.list.len();
+            let index = self.first + place as u32;
+            let peer = &mut self.list[place];
+            let Session::Joined(number) = segment.places().entry(index).session() else {
+                continue;
+            };
+            if peer.dead.is_some_and(|dead| dead.number == number) {
+                continue;
+            }
+            if let Some(dead) = ask(segment, index) {
+                peer.dead = Some(dead);
+                peer.told = false;
+            }
+            questions += 1;
+            if questions == QUESTIONS {
+                break;
+            }
+        }
+    }
+
+    /// The death of the current session of the participant with this index, as far as it was learned.
+    pub(super) fn death(&self, segment: &Segment, index: u32) -> Option<Dead> {
+        let session = segment.places().entry(index).session();
+        let peer = self.list.get(index.checked_sub(self.first)? as usize)?;
+        peer.dead
+            .filter(|dead| session == Session::Joined(dead.number))
+    }
+
+    /// Whether the participant with this index, which has claimed something, is dead, by the kernel's word.
+    pub(super) fn is_dead(&self, segment: &Segment, index: u32) -> bool {
+        self.indices().contains(&index) && !is_alive(index, segment.index(), segment.file())
+    }
+}
+
+fn ask(segment: &Segment, index: u32) -> Option<Dead> {
+    let entry = segment.places().entry(index);
+    entry.death(index, segment.index(), segment.file())
+}

@@ -1,0 +1,347 @@
+//! Several producers, one consumer, a ring for one producer ([`spsc`](super::spsc)) for each. Nobody shares a word
+//! that is written with each message, so sending takes no read-modify-write and nobody waits for a stopped producer. Order
+//! holds within a lane.
+//!
+//! The consumer serves the lanes in turn, at most [`TURN`] messages of one at a time. To find the busy ones among many, it
+//! stops looking at lanes that were empty for some rounds, and calls on their producers (by the lane's attention word, with a
+//! number that asks for no wake) to say so when they have something: to store that number as their **ready** word.
+//!
+//! | word        | written by          | ordering            | partner                                   |
+//! |-------------|---------------------|---------------------|-------------------------------------------|
+//! | attention of a lane | the consumer | Relaxed            | the producer, after each publish; see [`crate::wait`] |
+//! | ready of a lane | its producer    | Relaxed             | [`Consumer::slot`]                        |
+//!
+//! **Ready words are hints.** Call and publish are not ordered by a barrier, and a producer may be killed between its
+//! publish and its ready word. So the consumer looks at every lane's stamp in every [`FULL_ROUND`]th round, and before it answers that there
+//! is nothing; in particular before it sleeps, and at each slice of sleep.
+
+use super::{Ahead, Consume, Produce, Ring, Slots, spsc};
+use crate::layout::{Call, attention};
+use crate::sync::{AtomicU64, Fault, Ordering, planted};
+use crate::sys::futex::Futex;
+use std::ptr::NonNull;
+
+/// Messages of one lane, while others may have some.
+pub(crate) const TURN: u64 = 64;
+/// With no more lanes than these, each is looked at each time: a look costs less than keeping book.
+pub(crate) const EAGER: usize = 8;
+/// A lane that was empty in so many rounds is looked at no more until its producer calls.
+const PATIENCE: u32 = 4;
+/// All lanes are looked at in each round whose number is a multiple of this.
+const FULL_ROUND: u32 = 16;
+
+#[allow(unsafe_code, reason = "pointers into a segment")]
+mod view {
+    use super::*;
+
+    /// What all lanes have in common: their ready words, and what the consumer sleeps on.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Common {
+        ready: NonNull<AtomicU64>,
+        futex: NonNull<Futex>,
+        lanes: usize,
+    }
+
+    // SAFETY: it points at atomics in shared memory.
+    unsafe impl Send for Common {}
+
+    impl Common {
+        /// # Safety
+        ///
+        /// `ready` must point at as many words as there are `lanes`; they and `futex` must be initialised and outlive the
+        /// result and what is made from it.
+        pub(crate) unsafe fn new(
+            ready: NonNull<AtomicU64>,
+            futex: NonNull<Futex>,
+            lanes: usize,
+        ) -> Self {
+            Self { ready, futex, lanes }
+        }
+
+        #[inline(always)]
+        pub(super) fn ready(&self, lane: usize) -> &AtomicU64 {
+            assert!(lane < self.lanes, "a lane beyond the last");
+            // SAFETY: there are `lanes` of them, by the contract of `new`.
+            let word = unsafe { self.ready.add(lane) };
+            // SAFETY: likewise initialised and alive.
+            unsafe { word.as_ref() }
+        }
+
+        #[inline(always)]
+        pub(super) fn futex(&self) -> &Futex {
+            // SAFETY: by the contract of `new`.
+            unsafe { self.futex.as_ref() }
+        }
+    }
+}
+
+pub(crate) use view::Common;
+
+/// One producer's private side: a lane of its own.
+pub(crate) struct Producer<S> {
+    lane: spsc::Producer<S>,
+    number: usize,
+    common: Common,
+}
+
+impl<S: Slots> Producer<S> {
+    /// Takes the lane with this number, `ring`. A predecessor is gone, by the kernel's word, and its stores are visible.
+    pub(crate) fn take_over(ring: Ring<S>, number: usize, common: Common) -> Self {
+        Self {
+            lane: spsc::Producer::take_over(ring),
+            number,
+            common,
+        }
+    }
+}
+
+impl<S: Slots> Produce for Producer<S> {
+    type Slots = S;
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<S> {
+        self.lane.ring()
+    }
+
+    #[inline(always)]
+    fn slot(&mut self) -> Option<usize> {
+        self.lane.slot()
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        self.lane.publish();
+    }
+
+    fn has_room(&self) -> bool {
+        self.lane.has_room()
+    }
+
+    fn len(&self) -> u64 {
+        self.lane.len()
+    }
+
+    #[inline(always)]
+    fn call(&self) -> Call<'_> {
+        call(self.lane.ring(), &self.common, self.number)
+    }
+}
+
+/// The words to call the consumer by from lane `number`.
+#[inline(always)]
+fn call<'a, S: Slots>(ring: &'a Ring<S>, common: &'a Common, number: usize) -> Call<'a> {
+    Call {
+        attention: &ring.receivers().attention.0,
+        answered: common.ready(number),
+        futex: common.futex(),
+    }
+}
+
+/// A lane as the consumer keeps it in mind.
+#[derive(Clone)]
+struct Lane<S> {
+    consumer: spsc::Consumer<S>,
+    /// Rounds in which it was empty.
+    empty: u32,
+    /// Not looked at, but for full rounds, until its ready word is something else than this.
+    idle: Option<u64>,
+}
+
+impl<S> Lane<S> {
+    /// It is to be looked at in every round.
+    fn wake(&mut self) {
+        self.idle = None;
+        self.empty = 0;
+    }
+}
+
+/// The consumer's private side.
+pub(crate) struct Consumer<S> {
+    /// The lane of the current turn, at hand; its place in `lanes` holds an old copy.
+    front: spsc::Consumer<S>,
+    current: usize,
+    /// How many messages the turn may still have.
+    turn: u64,
+    lanes: Box<[Lane<S>]>,
+    common: Common,
+    round: u32,
+    /// The last number that asked for no wake.
+    number: u64,
+    /// With no more lanes than these, none is idle.
+    eager: usize,
+    released: u64,
+}
+
+impl<S: Slots + Clone> Consumer<S> {
+    /// Takes the consumer's side of all lanes, of which there is one at least. The caller is the only consumer from now on.
+    /// `session` differs from that of every predecessor.
+    pub(crate) fn take_over(
+        rings: impl IntoIterator<Item = Ring<S>>,
+        common: Common,
+        session: u64,
+        eager: usize,
+    ) -> Self {
+        let lane = |ring| Lane {
+            consumer: spsc::Consumer::take_over(ring),
+            empty: 0,
+            idle: None,
+        };
+        let lanes: Box<[_]> = rings.into_iter().map(lane).collect();
+        Self {
+            front: lanes[0].consumer.clone(),
+            current: 0,
+            turn: TURN,
+            lanes,
+            common,
+            round: 0,
+            number: attention::first(session) | attention::QUIET,
+            eager,
+            released: 0,
+        }
+    }
+
+    /// Whether there are so many lanes that idle ones are not looked at.
+    pub(crate) fn marks_idle(&self) -> bool {
+        self.lanes.len() > self.eager
+    }
+
+    /// The lane that the slot answered last is in.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> usize {
+        self.current
+    }
+
+    /// The words to call the consumer by from each lane.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = Call<'_>> {
+        let lanes = self.lanes.iter().enumerate();
+        lanes.map(|(number, lane)| call(lane.consumer.ring(), &self.common, number))
+    }
+
+    /// The words to call the producers by that wait for room, one call a lane.
+    pub(crate) fn calls_to_senders(&self) -> impl Iterator<Item = Call<'_>> {
+        self.lanes.iter().map(|lane| lane.consumer.ring().to_senders())
+    }
+
+    /// What the consumer sleeps on.
+    pub(crate) fn futex(&self) -> &Futex {
+        self.common.futex()
+    }
+
+    fn lane(&self, number: usize) -> &spsc::Consumer<S> {
+        if number == self.current {
+            &self.front
+        } else {
+            &self.lanes[number].consumer
+        }
+    }
+
+    /// All lanes are to be looked at from now on: their producers will be called on otherwise.
+    pub(crate) fn forget_idle(&mut self) {
+        for lane in &mut self.lanes {
+            lane.wake();
+        }
+    }
+
+    /// Turns to the next lane that has a message.
+    #[cold]
+    #[inline(never)]
+    fn next_turn(&mut self) -> Option<usize> {
+        self.lanes[self.current].consumer = self.front.clone();
+        self.round = self.round.wrapping_add(1);
+        let full = self.round.is_multiple_of(FULL_ROUND);
+        let found = self.find(full).or_else(|| {
+            let look_at_all = !full && !planted(Fault::ReadyIsTrusted);
+            look_at_all.then(|| self.find(true)).flatten()
+        });
+        let (number, index) = found?;
+        self.front = self.lanes[number].consumer.clone();
+        self.current = number;
+        self.turn = TURN;
+        Some(index)
+    }
+
+    /// The first lane behind the current one that has a message. `all`: idle ones are looked at, too.
+    fn find(&mut self, all: bool) -> Option<(usize, usize)> {
+        let count = self.lanes.len();
+        for step in 1..=count {
+            let number = match self.current + step {
+                behind if behind < count => behind,
+                wrapped => wrapped - count,
+            };
+            let lane = &mut self.lanes[number];
+            if let Some(idle) = lane.idle {
+                // Relaxed: a hint; what is there is told by the stamp.
+                if idle != self.common.ready(number).load(Ordering::Relaxed) {
+                    lane.wake();
+                } else if !all {
+                    continue;
+                }
+            }
+            if let Some(index) = lane.consumer.front() {
+                lane.wake();
+                return Some((number, index));
+            }
+            lane.empty = lane.empty.saturating_add(1);
+            if lane.empty >= PATIENCE && lane.idle.is_none() && count > self.eager {
+                self.number = self.number.wrapping_add(attention::STEP);
+                lane.idle = Some(self.common.ready(number).load(Ordering::Relaxed));
+                let word = &lane.consumer.ring().receivers().attention.0;
+                word.store(attention::armed(self.number), Ordering::Relaxed);
+            }
+        }
+        None
+    }
+}
+
+impl<S: Slots + Clone> Consume for Consumer<S> {
+    type Slots = S;
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<S> {
+        self.front.ring()
+    }
+
+    #[inline(always)]
+    fn slot(&mut self) -> Option<usize> {
+        if self.turn > 0
+            && let Some(index) = self.front.front()
+        {
+            return Some(index);
+        }
+        self.next_turn()
+    }
+
+    /// In the lane of the slot that was answered last.
+    #[inline(always)]
+    fn ahead(&self, ahead: u64) -> Ahead {
+        self.front.ahead(ahead)
+    }
+
+    #[inline(always)]
+    fn release(&mut self, count: u64) {
+        self.front.release(count);
+        self.turn = self.turn.saturating_sub(count);
+        self.released = self.released.wrapping_add(count);
+    }
+
+    fn position(&self) -> u64 {
+        self.released
+    }
+
+    fn turn(&self) -> u64 {
+        self.turn.min(self.ring().capacity())
+    }
+
+    fn is_empty(&self) -> bool {
+        (0..self.lanes.len()).all(|lane| self.lane(lane).is_empty())
+    }
+
+    fn len(&self) -> u64 {
+        (0..self.lanes.len()).map(|lane| self.lane(lane).len()).sum()
+    }
+
+    #[inline(always)]
+    fn call(&self) -> Call<'_> {
+        self.front.ring().to_senders()
+    }
+}

@@ -1,0 +1,419 @@
+//! Several producers, one consumer, one total order. The slot itself is claimed, by compare-exchange on its stamp, so
+//! that a claim carries its owner's name and can be settled when the owner dies. The stamp as a turn is that of Vyukov's bounded
+//! queue (1024cores.net); claiming the slot and not the index is what makes a claim attributable.
+//!
+//! ```text
+//!                          claim (by compare-exchange, if head > p − N)            publish
+//! published, skipped or ───────────────────────────────────▶ claimed at p by o ──────────▶ published at p
+//! initial at p − N                                                  │   give up (o), skip (the consumer, o being dead),
+//!                                                                   │   sweep (who holds o's index after o's death)
+//!                                                                   └────────────────────▶ skipped at p
+//! ```
+//!
+//! | word        | written by          | ordering            | partner                                   |
+//! |-------------|---------------------|---------------------|-------------------------------------------|
+//! | stamp       | a producer: claim   | Relaxed, then a Release fence | Acquire fence in [`Observer::read`] |
+//! | stamp       | its owner: publish  | Release             | Acquire in [`Consumer::slot`]             |
+//! | stamp       | its owner: give up; its index's next holder: sweep | Release | Acquire in [`Consumer::slot`] |
+//! | stamp       | the consumer: skip  | Relaxed: its own store of head follows | –                      |
+//! | head        | the consumer        | Release             | Acquire in [`Producer::slot`]             |
+//! | hint        | a producer, after its claim | Release     | Acquire in [`Producer::slot`]             |
+//!
+//! **Order.** A position is claimed only by who knows that the one before it was: the hint is stored after a claim, a slot
+//! that shows position P says that P was claimed, and all before head is settled. So positions are claimed in order, without a
+//! gap, and no gap can be left by who dies. A stale hint costs steps, not order.
+//!
+//! **Death.** The kernel's word orders all that the dead did before what is done about it. A claim is settled exactly
+//! once: its owner publishes, or is dead and can't. A position is claimed once in a ring's life, so a skip that comes late finds
+//! another stamp. What is left is a claim whose owner's index has a new holder, which is alive: therefore **the new holder of an
+//! index that was not left cleanly sweeps, before its first claim**.
+//!
+//! **A stopped claimant** keeps what it holds: messages behind its claim wait for it, and a ring full of such messages takes
+//! no more. So this ring is not called lock-free.
+
+use super::{
+    Ahead, CLAIMED, Consume, OWNER, Produce, Ring, SKIPPED, STATE_SHIFT, Slots, claimed, initial, published,
+    skipped,
+};
+use crate::sync::{Fault, Ordering, fence, order, planted};
+
+const STATE: u64 = 3 << STATE_SHIFT;
+
+/// One producer's private side.
+pub(crate) struct Producer<S> {
+    ring: Ring<S>,
+    /// The participant's index by which this producer claims.
+    owner: u32,
+    /// The last position is claimed and neither published nor given up.
+    open: bool,
+    /// All before this position was claimed, by us or others; our last claim is the one before, or none is open.
+    tail: u64,
+    /// As last seen.
+    head: u64,
+}
+
+impl<S: Slots> Producer<S> {
+    /// Takes part in `ring` as `owner`. A predecessor by that index is gone, by the kernel's word, and what it claimed was
+    /// settled: by itself when it left, or by [`sweep`].
+    pub(crate) fn join(ring: Ring<S>, owner: u32) -> Self {
+        let head = ring.receivers().position.0.load(Ordering::Acquire);
+        Self {
+            ring,
+            owner,
+            open: false,
+            tail: head,
+            head,
+        }
+    }
+
+    /// Claims `position` if its slot is free, for which `head` must have passed the position a lap before.
+    #[inline(always)]
+    fn claim(&mut self, position: u64) -> Result<usize, u64> {
+        let stamp = self.ring.stamp(position);
+        // Relaxed, both: head (Acquire) orders us after the last reader, and through it after the last writer.
+        let seen = stamp.load(Ordering::Relaxed);
+        if !is_free(seen, position, self.ring.capacity()) {
+            return Err(seen);
+        }
+        self.foretell(position);
+        let claim = claimed(position, self.owner);
+        if planted(Fault::ClaimByStore) {
+            stamp.store(claim, Ordering::Relaxed);
+        } else {
+            stamp.compare_exchange(seen, claim, Ordering::Relaxed, Ordering::Relaxed)?;
+        }
+        // Whoever sees a byte of the message sees the claim. Pairs with the Acquire fence in `Observer::read`.
+        if !planted(Fault::ClaimUnfenced) {
+            fence(Ordering::Release);
+        }
+        self.open = true;
+        self.tail = position.wrapping_add(1);
+        // Release: who starts from here sees our claim. Pairs with Acquire in `slot`.
+        let release = order(Ordering::Release, Fault::HintRelaxed);
+        self.ring.senders().position.0.store(self.tail, release);
+        Ok(self.ring.index(position))
+    }
+
+    /// Where a negative control stores the hint: too early.
+    #[inline(always)]
+    fn foretell(&self, position: u64) {
+        if planted(Fault::HintBeforeClaim) {
+            let hint = &self.ring.senders().position.0;
+            hint.store(position.wrapping_add(1), Ordering::Release);
+        }
+    }
+
+    /// The way when the hint does not lead to a free slot at once.
+    #[cold]
+    #[inline(never)]
+    fn search(&mut self, hint: u64) -> Option<usize> {
+        let capacity = self.ring.capacity();
+        if hint.wrapping_sub(self.head) > capacity {
+            self.refresh();
+        }
+        let mut position = self.start(hint);
+        // Each step is forced by somebody's progress, or by a peer that breaks the rules, whom we follow no further than this.
+        for _ in 0..capacity.saturating_mul(4).saturating_add(64) {
+            if position.wrapping_sub(self.head) >= capacity && !planted(Fault::ClaimUnread) {
+                let seen = self.head;
+                self.refresh();
+                if self.head == seen {
+                    self.tail = position;
+                    return None;
+                }
+                position = self.start(position);
+                continue;
+            }
+            match self.claim(position) {
+                Ok(index) => return Some(index),
+                Err(seen) => position = self.after(position, seen),
+            }
+        }
+        None
+    }
+
+    fn refresh(&mut self) {
+        // Acquire: the consumer has read what it released. Pairs with Release in `Consumer::release`.
+        let acquire = order(Ordering::Acquire, Fault::HeadRelaxed);
+        self.head = self.ring.receivers().position.0.load(acquire);
+    }
+
+    /// The furthest position of `hint`, our own, and head. One that lies outside of what can be is stale, or a peer's
+    /// mistake.
+    fn start(&self, hint: u64) -> u64 {
+        let ahead = |position: u64| {
+            let ahead = position.wrapping_sub(self.head);
+            if ahead <= self.ring.capacity() { ahead } else { 0 }
+        };
+        self.head.wrapping_add(ahead(hint).max(ahead(self.tail)))
+    }
+
+    /// Where to go on when the slot of `position` shows `seen`.
+    fn after(&mut self, position: u64, seen: u64) -> u64 {
+        // What the slot shows, as a distance: it has the low 52 bits of a position.
+        let laps = (seen ^ seen & (STATE | OWNER)).wrapping_sub(initial(position));
+        let ahead = laps >> super::POSITION_SHIFT;
+        if ahead == 0 {
+            return position.wrapping_add(1);
+        }
+        self.refresh();
+        let next = position.wrapping_add(ahead).wrapping_add(1);
+        let fits = ahead & (self.ring.capacity() - 1) == 0
+            && next.wrapping_sub(self.head) <= self.ring.capacity();
+        if fits { next } else { self.head }
+    }
+}
+
+/// Whether the stamp `seen` leaves its slot to `position`.
+#[inline(always)]
+fn is_free(seen: u64, position: u64, capacity: u64) -> bool {
+    let before = position.wrapping_sub(capacity);
+    seen == published(before) || seen == skipped(before) || seen == initial(before)
+}
+
+impl<S: Slots> Produce for Producer<S> {
+    type Slots = S;
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<S> {
+        &self.ring
+    }
+
+    /// Claims the next position. One that was claimed before and not published is given up.
+    #[inline(always)]
+    fn slot(&mut self) -> Option<usize> {
+        if self.open {
+            self.abandon();
+        }
+        // Acquire: the claim before it is visible. Pairs with Release in `claim`.
+        let hint = self.ring.senders().position.0.load(Ordering::Acquire);
+        if hint.wrapping_sub(self.head) < self.ring.capacity()
+            && let Ok(index) = self.claim(hint)
+        {
+            return Some(index);
+        }
+        self.search(hint)
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        debug_assert!(self.open);
+        let position = self.tail.wrapping_sub(1);
+        // A store suffices: nobody else changes a claim of who is alive. Release: the message is visible to whoever sees the
+        // stamp. Pairs with Acquire in `Consumer::slot`.
+        let release = order(Ordering::Release, Fault::PublishRelaxed);
+        self.ring
+            .stamp(position)
+            .store(published(position), release);
+        self.open = false;
+    }
+
+    #[cold]
+    fn abandon(&mut self) -> bool {
+        if !self.open || planted(Fault::ClaimForgotten) {
+            return false;
+        }
+        let position = self.tail.wrapping_sub(1);
+        // Release: what was written into the slot comes before what the next claimant writes.
+        let release = order(Ordering::Release, Fault::GiveUpRelaxed);
+        self.ring.stamp(position).store(skipped(position), release);
+        self.open = false;
+        true
+    }
+
+    fn has_room(&self) -> bool {
+        let head = self.ring.receivers().position.0.load(Ordering::Acquire);
+        self.tail.wrapping_sub(head) < self.ring.capacity()
+    }
+
+    /// Counts messages that are being written as well.
+    fn len(&self) -> u64 {
+        len(&self.ring)
+    }
+}
+
+/// From head to the hint: what was claimed and not released.
+fn len<S: Slots>(ring: &Ring<S>) -> u64 {
+    let hint = ring.senders().position.0.load(Ordering::Acquire);
+    let head = ring.receivers().position.0.load(Ordering::Acquire);
+    let len = hint.wrapping_sub(head);
+    // A stale hint lies behind head.
+    if len <= ring.capacity() { len } else { 0 }
+}
+
+/// Settles what a dead holder of the index `owner` claimed. To be called by the index's new holder, before its first claim.
+pub(crate) fn sweep<S: Slots>(ring: &Ring<S>, owner: u32) {
+    if planted(Fault::NoSweep) {
+        return;
+    }
+    for index in 0..ring.capacity() {
+        let stamp = ring.slots.stamp(index as usize);
+        let seen = stamp.load(Ordering::Relaxed);
+        if seen & (STATE | OWNER) == CLAIMED | u64::from(owner) {
+            let settled = seen ^ seen & (STATE | OWNER) | SKIPPED;
+            // The consumer may be doing the same. Release: the dead one's writes, which the kernel ordered before us, come
+            // before those of the next claimant.
+            let release = order(Ordering::Release, Fault::SweepRelaxed);
+            let _ = stamp.compare_exchange(seen, settled, release, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The consumer's private side.
+pub(crate) struct Consumer<S> {
+    ring: Ring<S>,
+    /// The next position to receive; its own copy of the shared word.
+    head: u64,
+    skipped: u64,
+}
+
+impl<S: Slots> Consumer<S> {
+    /// Takes the consumer's side of `ring`. The caller is the only consumer from now on: a predecessor is gone, by the
+    /// kernel's word, and its stores are visible.
+    pub(crate) fn take_over(ring: Ring<S>) -> Self {
+        let head = ring.receivers().position.0.load(Ordering::Acquire);
+        Self {
+            ring,
+            head,
+            skipped: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn stamp_at(&self, position: u64) -> u64 {
+        // Acquire: the message is as it was when the stamp was stored. Pairs with Release in `Producer::publish`.
+        let acquire = order(Ordering::Acquire, Fault::StampRelaxed);
+        self.ring.stamp(position).load(acquire)
+    }
+
+    /// Passes over what was skipped.
+    #[cold]
+    #[inline(never)]
+    fn slot_behind_skipped(&mut self) -> Option<usize> {
+        // At most one lap: further on, a producer would have to skip as fast as we go.
+        for _ in 0..self.ring.capacity() {
+            let stamp = self.stamp_at(self.head);
+            if stamp == published(self.head) {
+                return Some(self.ring.index(self.head));
+            }
+            if stamp != skipped(self.head) {
+                return None;
+            }
+            self.skipped += 1;
+            self.release(1);
+        }
+        None
+    }
+}
+
+impl<S: Slots> Consume for Consumer<S> {
+    type Slots = S;
+
+    #[inline(always)]
+    fn ring(&self) -> &Ring<S> {
+        &self.ring
+    }
+
+    #[inline(always)]
+    fn slot(&mut self) -> Option<usize> {
+        let stamp = self.stamp_at(self.head);
+        if stamp == published(self.head) {
+            return Some(self.ring.index(self.head));
+        }
+        if stamp == skipped(self.head) {
+            return self.slot_behind_skipped();
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn ahead(&self, ahead: u64) -> Ahead {
+        let position = self.head.wrapping_add(ahead);
+        let stamp = self.stamp_at(position);
+        if stamp == published(position) {
+            Ahead::Message(self.ring.index(position))
+        } else if stamp == skipped(position) {
+            Ahead::Skipped
+        } else {
+            Ahead::Nothing
+        }
+    }
+
+    #[inline(always)]
+    fn release(&mut self, count: u64) {
+        self.head = self.head.wrapping_add(count);
+        // Release: the reads of the messages are over. Pairs with Acquire in `Producer::refresh`.
+        let release = order(Ordering::Release, Fault::ReleaseRelaxed);
+        self.ring.receivers().position.0.store(self.head, release);
+    }
+
+    fn position(&self) -> u64 {
+        self.head
+    }
+
+    fn is_empty(&self) -> bool {
+        let mut ahead = (0..self.ring.capacity()).map(|ahead| self.ahead(ahead));
+        !matches!(
+            ahead.find(|&ahead| ahead != Ahead::Skipped),
+            Some(Ahead::Message(_))
+        )
+    }
+
+    /// Counts messages that are being written as well.
+    fn len(&self) -> u64 {
+        len(&self.ring)
+    }
+
+    fn claimant(&self) -> Option<u32> {
+        let stamp = self.stamp_at(self.head);
+        let owner = (stamp & OWNER) as u32;
+        (stamp == claimed(self.head, owner)).then_some(owner)
+    }
+
+    fn skip(&mut self, owner: u32) {
+        let stamp = self.ring.stamp(self.head);
+        let (claim, skip) = (claimed(self.head, owner), skipped(self.head));
+        if planted(Fault::SkipByStore) {
+            stamp.store(skip, Ordering::Relaxed);
+            return;
+        }
+        // It fails if the owner published before it died, or its successor has swept. Relaxed: the next claimant is ordered
+        // after the dead one's writes by our store of head.
+        let _ = stamp.compare_exchange(claim, skip, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn passed_over(&mut self, count: u64) {
+        self.skipped += count;
+    }
+
+    fn skipped(&self) -> u64 {
+        self.skipped
+    }
+}
+
+/// Somebody who looks on and changes nothing.
+#[cfg(test)]
+pub(crate) struct Observer<S> {
+    ring: Ring<S>,
+}
+
+#[cfg(test)]
+impl<S: Slots> Observer<S> {
+    pub(crate) fn new(ring: Ring<S>) -> Self {
+        Self { ring }
+    }
+
+    /// Copies the message at `position` by `copy`, which must bear being raced (atomic or volatile reads), and answers it if
+    /// it is whole. A slot is claimed before it is written over, so here the stamp tells.
+    pub(crate) fn read<R>(&self, position: u64, copy: impl FnOnce(usize) -> R) -> Option<R> {
+        let stamp = self.ring.stamp(position);
+        if stamp.load(Ordering::Acquire) != published(position) {
+            return None;
+        }
+        let copied = copy(self.ring.index(position));
+        // Had the copy seen a byte of a later message, then this would see its claim. Pairs with the Release fence in
+        // `Producer::claim`.
+        fence(Ordering::Acquire);
+        (stamp.load(Ordering::Relaxed) == published(position)).then_some(copied)
+    }
+}
