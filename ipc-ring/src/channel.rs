@@ -19,7 +19,7 @@ pub use sender::Sender;
 
 use crate::error::{OpenError, RemoveError, Role};
 use crate::message::ShmMessage;
-use crate::segment::attach::{self, Request};
+use crate::segment::attach::{self, Request, Wanted};
 use crate::segment::mapped::Segment;
 use crate::segment::posix::Object;
 use crate::wait::Wait;
@@ -209,8 +209,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     ///
     /// [`OpenError::NoCapacity`] if none is stated; [`OpenError::InvalidCapacity`], [`OpenError::InvalidSenders`].
     pub fn memory(&self) -> Result<u64, OpenError> {
-        let object = Object::new(None, "x").map_err(|(name, rule)| OpenError::InvalidName { name, rule })?;
-        self.request(object, Role::Sender).memory()
+        self.wanted().memory()
     }
 
     /// Insists on creating the ring: it is an error if one of this name exists.
@@ -293,27 +292,29 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
         if self.create_new && self.capacity.is_none() {
             return Err(OpenError::NoCapacity);
         }
-        attach::attach(&self.request(object, role))
-    }
-
-    fn request(&self, object: Object, role: Role) -> Request {
-        Request {
+        attach::attach(&Request {
             object,
-            kind: K::ID,
-            senders: self.max_senders,
-            default_senders: K::DEFAULT_SENDERS,
+            wanted: self.wanted(),
             role,
             same_as: None,
-            schema: const { &T::SCHEMA },
-            capacity: self.capacity,
-            wait: self.wait,
             create_new: self.create_new,
-            remove_when_idle: self.remove_when_idle,
             replace_idle: self.replace_idle,
             open_timeout: self.open_timeout,
             group_access: self.group_access,
             prefault: self.prefault,
             lock_memory: self.lock_memory,
+        })
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            kind: K::ID,
+            senders: self.max_senders,
+            default_senders: K::DEFAULT_SENDERS,
+            schema: const { &T::SCHEMA },
+            capacity: self.capacity,
+            wait: self.wait,
+            remove_when_idle: self.remove_when_idle,
             origin: self.origin,
         }
     }

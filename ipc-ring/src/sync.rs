@@ -60,6 +60,25 @@ pub(crate) fn spin_loop() {
     shuttle::thread::yield_now();
 }
 
+/// Asks for the line of `word`, to write it soon. As an instruction of its own: the compiler's hint for it becomes a prefetch
+/// for reading on processors that need not have it.
+#[inline(always)]
+#[allow(unsafe_code, reason = "a prefetch has no safe wrapper")]
+pub(crate) fn prefetch_for_write(word: &AtomicU64) {
+    #[cfg(all(not(loom), target_arch = "x86_64"))]
+    // SAFETY: a prefetch changes nothing and never faults; processors without this one take it for nothing to do.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) word.as_ptr(), options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(not(loom), target_arch = "aarch64"))]
+    // SAFETY: a prefetch changes nothing and never faults.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) word.as_ptr(), options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(loom)]
+    let _ = word;
+}
+
 /// The monotonic clock. A model has none: what depends on it must not matter for correctness.
 pub(crate) fn now() -> Option<std::time::Instant> {
     if cfg!(loom) {

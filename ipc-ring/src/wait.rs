@@ -146,12 +146,12 @@ impl Waker {
         }
         let rang = ring_if_armed(word, call, count);
         // As long as a fence is asked for, or somebody may be left asleep, every notify comes here.
-        self.quiet = if fenced || rang == Rang::ForSome {
+        self.quiet = if fenced || rang == Rang::Some {
             NEVER_QUIET
         } else {
             word
         };
-        rang != Rang::ForNobody
+        rang != Rang::Nobody
     }
 
     /// Like [`notify`](Waker::notify), by a full fence and for all, on the rare occasions that nobody must miss: leaving,
@@ -164,29 +164,29 @@ impl Waker {
     }
 }
 
-/// For whom a waker rang.
+/// Whom a waker rang for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rang {
     /// There was no number to answer, or one that asks for no wake.
-    ForNobody,
+    Nobody,
     /// More may sleep.
-    ForSome,
-    ForAll,
+    Some,
+    All,
 }
 
 /// Answers the number in `word`, if any.
 fn ring_if_armed(word: u64, call: Call<'_>, count: u64) -> Rang {
     let number = attention::number(word);
     if number == 0 || number == call.answered.load(Ordering::Relaxed) {
-        return Rang::ForNobody;
+        return Rang::Nobody;
     }
-    let mut rang = Rang::ForNobody;
+    let mut rang = Rang::Nobody;
     if number & attention::QUIET == 0 {
         let all_awake = planted(Fault::NoWake) || call.futex.wake(count) < count;
         if !all_awake && !planted(Fault::AnsweredTooSoon) {
-            return Rang::ForSome;
+            return Rang::Some;
         }
-        rang = Rang::ForAll;
+        rang = Rang::All;
     }
     // Relaxed: only sides that ring read it, and the sleeper, for which it is a hint.
     call.answered.store(number, Ordering::Relaxed);

@@ -47,10 +47,10 @@ pub(crate) trait Mechanism: Sized {
     /// Whether senders share their words and slots, and not each has a lane.
     const SENDERS_SHARE: bool;
 
-    type Producer<T: ShmMessage>: Produce<Slots = TypedSlots<T>> + Called;
-    type Consumer<T: ShmMessage>: Consume<Slots = TypedSlots<T>> + Called;
+    type Producer<T: ShmMessage>: Produce<Slots = TypedSlots<T>> + Called + Send;
+    type Consumer<T: ShmMessage>: Consume<Slots = TypedSlots<T>> + Called + Send;
     /// What the receiver wakes senders by.
-    type Wakers;
+    type Wakers: Send;
 
     /// The end of the sender with this index, whose `entry` says how the last one ended.
     ///

@@ -140,7 +140,9 @@ fn counters<K: Kind>(places: &Places, role: Role, index: u32) -> Counters {
             messages
         } else {
             // It began at that position.
-            position(places, role, index).wrapping_sub(messages).wrapping_sub(skipped)
+            position(places, role, index)
+                .wrapping_sub(messages)
+                .wrapping_sub(skipped)
         },
         waits,
         sleeps,

@@ -3,11 +3,11 @@
 
 use super::endpoint::{Endpoint, LOOKS, Stop, count};
 use super::iter::{Drain, Iter, TryIter};
-use super::standoff::StandOff;
 use super::participants::{Participant, Peer, participants};
+use super::standoff::StandOff;
 use super::{Kind, Spsc, TotalOrder};
-use crate::layout::MAX_PARTICIPANTS;
 use crate::error::{RecvError, RecvTimeoutError, Role, TryRecvError};
+use crate::layout::MAX_PARTICIPANTS;
 use crate::message::{Invalid, ShmMessage};
 use crate::participant::end_unless;
 use crate::ring::{Ahead, Consume, settle};
@@ -42,7 +42,7 @@ pub struct Receiver<T: ShmMessage, K: Kind = Spsc> {
     stand_off: StandOff,
     stuck: Stuck,
     endpoint: Endpoint,
-    kind: PhantomData<(fn() -> T, Cell<()>)>,
+    not_sync: PhantomData<Cell<()>>,
 }
 
 /// How often we found the same claim in the way.
@@ -75,7 +75,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             stand_off: StandOff::default(),
             stuck: Stuck::default(),
             endpoint,
-            kind: PhantomData,
+            not_sync: PhantomData,
         }
     }
 
@@ -428,7 +428,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         // Each participant has one claim at most.
         for _ in 0..MAX_PARTICIPANTS {
             let there = self.consumer.slot();
-            if there.is_some() || !settle(&mut self.consumer, |owner| self.endpoint.is_dead(owner)) {
+            if there.is_some() || !settle(&mut self.consumer, |owner| self.endpoint.is_dead(owner))
+            {
                 return there;
             }
         }
@@ -641,7 +642,6 @@ impl<T: ShmMessage, K: TotalOrder> Receiver<T, K> {
         self.consumer.passed_over(passed);
         self.take(passed + older, newest, TryRecvError::Corrupt)
     }
-
 }
 
 impl<T: ShmMessage> Receiver<T, Spsc> {

@@ -3,8 +3,8 @@
 
 use super::endpoint::{Endpoint, Stop, count};
 use super::in_place::Reservation;
-use super::standoff::look_away;
 use super::participants::{Participant, Peer, participants};
+use super::standoff::look_away;
 use super::{Kind, ManySenders, Spsc};
 use crate::error::{OpenError, Role, SendError, SendTimeoutError, TrySendError};
 use crate::layout::attention;
@@ -40,7 +40,7 @@ pub struct Sender<T: ShmMessage, K: Kind = Spsc> {
     /// Messages sent, where that is counted.
     sent: u64,
     endpoint: Endpoint,
-    kind: PhantomData<(fn(T), Cell<()>)>,
+    not_sync: PhantomData<Cell<()>>,
 }
 
 impl<T: ShmMessage, K: Kind> Sender<T, K> {
@@ -59,7 +59,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
             token,
             sent: 0,
             endpoint,
-            kind: PhantomData,
+            not_sync: PhantomData,
         }
     }
 

@@ -1,10 +1,10 @@
 //! Closing against sending: whoever hears that the sender has left has received all that it sent.
 
 use super::check;
-use crate::participant::{Session, end_unless};
 use crate::layout::attention;
-use crate::ring::{Consume, Produce, TypedSlots};
+use crate::participant::{Session, end_unless};
 use crate::ring::spsc::{Consumer, Producer};
+use crate::ring::{Consume, Produce, TypedSlots};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{try_recv, try_send};
 use crate::sync::{Fault, Ordering};
@@ -20,7 +20,10 @@ fn send_and_leave(heap: &Heap<u64>, mut producer: Producer<TypedSlots<u64>>, mes
     for value in 0..messages {
         assert!(try_send(&mut producer, *heap.ring().slots(), value));
     }
-    heap.senders().attention.0.store(attention::LEFT, Ordering::Release);
+    heap.senders()
+        .attention
+        .0
+        .store(attention::LEFT, Ordering::Release);
     heap.sender_entry.leave(1);
     waker.notify_surely(producer.call());
 }
@@ -74,9 +77,8 @@ fn a_sleeping_receiver_hears_that_the_sender_leaves() {
         let mut sleeper = Sleeper::new(0);
         let mut received = 0;
         loop {
-            let ready = |consumer: &mut Consumer<_>| {
-                consumer.slot().is_some() || left(&heap).is_some()
-            };
+            let ready =
+                |consumer: &mut Consumer<_>| consumer.slot().is_some() || left(&heap).is_some();
             if !ready(&mut consumer) {
                 sleeper.sleep(&mut consumer, SLICE, ready);
             }

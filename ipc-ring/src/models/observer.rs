@@ -3,8 +3,8 @@
 //! It races by design, so these slots' messages are two atomic words, which must agree.
 
 use super::check;
-use crate::ring::{Consume, Produce, Slots};
 use crate::ring::spsc::{Consumer, Observer, Producer, Sighting};
+use crate::ring::{Consume, Produce, Slots};
 use crate::segment::heap::Heap;
 use crate::sync::{AtomicU64, Fault, Ordering};
 use loom::sync::Arc;

@@ -1,8 +1,8 @@
 //! Sleeping against waking. A wake that is lost is a deadlock here, since a model's sleep has no slices.
 
 use super::check;
-use crate::ring::{Consume, Produce, TypedSlots};
 use crate::ring::spsc::{Consumer, Producer};
+use crate::ring::{Consume, Produce, TypedSlots};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{try_recv, try_send};
 use crate::sync::Fault;

@@ -55,7 +55,11 @@ mod view {
             futex: NonNull<Futex>,
             lanes: usize,
         ) -> Self {
-            Self { ready, futex, lanes }
+            Self {
+                ready,
+                futex,
+                lanes,
+            }
         }
 
         #[inline(always)]
@@ -219,7 +223,9 @@ impl<S: Slots + Clone> Consumer<S> {
 
     /// The words to call the producers by that wait for room, one call a lane.
     pub(crate) fn calls_to_senders(&self) -> impl Iterator<Item = Call<'_>> {
-        self.lanes.iter().map(|lane| lane.consumer.ring().to_senders())
+        self.lanes
+            .iter()
+            .map(|lane| lane.consumer.ring().to_senders())
     }
 
     /// What the consumer sleeps on.
@@ -337,7 +343,9 @@ impl<S: Slots + Clone> Consume for Consumer<S> {
     }
 
     fn len(&self) -> u64 {
-        (0..self.lanes.len()).map(|lane| self.lane(lane).len()).sum()
+        (0..self.lanes.len())
+            .map(|lane| self.lane(lane).len())
+            .sum()
     }
 
     #[inline(always)]

@@ -17,11 +17,12 @@
 //! | stamp       | its owner: give up; its index's next holder: sweep | Release | Acquire in [`Consumer::slot`] |
 //! | stamp       | the consumer: skip  | Relaxed: its own store of head follows | –                      |
 //! | head        | the consumer        | Release             | Acquire in [`Producer::slot`]             |
-//! | hint        | a producer, after its claim | Release     | Acquire in [`Producer::slot`]             |
+//! | hint        | a producer, after some of its claims | Release | Acquire in [`Producer::later`]      |
 //!
-//! **Order.** A position is claimed only by who knows that the one before it was: the hint is stored after a claim, a slot
-//! that shows position P says that P was claimed, and all before head is settled. So positions are claimed in order, without a
-//! gap, and no gap can be left by who dies. A stale hint costs steps, not order.
+//! **Order.** A position is claimed only by who knows that the one before it was: a producer goes on from its own last claim,
+//! from a slot that shows position P to P + 1, from the hint, which is stored after a claim, or from head, before which all is
+//! settled. So positions are claimed in order, without a gap, and no gap can be left by who dies. A stale hint costs steps, not
+//! order; only who finds several slots taken looks at it.
 //!
 //! **Death.** The kernel's word orders all that the dead did before what is done about it. A claim is settled exactly
 //! once: its owner publishes, or is dead and can't. A position is claimed once in a ring's life, so a skip that comes late finds
@@ -32,12 +33,19 @@
 //! no more. So this ring is not called lock-free.
 
 use super::{
-    Ahead, CLAIMED, Consume, OWNER, Produce, Ring, SKIPPED, STATE_SHIFT, Slots, claimed, initial, published,
-    skipped,
+    Ahead, CLAIMED, Consume, OWNER, POSITION_SHIFT, Produce, Ring, SKIPPED, STATE_SHIFT, Slots,
+    claimed, initial, published, skipped,
 };
-use crate::sync::{Fault, Ordering, fence, order, planted};
+use crate::sync::{Fault, Ordering, fence, order, planted, prefetch_for_write};
 
 const STATE: u64 = 3 << STATE_SHIFT;
+/// The hint is stored each time that this divides the position, or the capacity does.
+const HINT_EVERY: u64 = 16;
+/// So many slots are looked at before the hint.
+const STEPS: u64 = 8;
+/// The slot that many positions behind a claimed one is fetched for writing: a compare-exchange waits for its line, and for all
+/// stores before it, where a store would not. Much further on, the consumer's own prefetching takes the lines back.
+const PREFETCH: u64 = 6;
 
 /// One producer's private side.
 pub(crate) struct Producer<S> {
@@ -50,6 +58,10 @@ pub(crate) struct Producer<S> {
     tail: u64,
     /// As last seen.
     head: u64,
+    /// The hint is stored when these bits of a position are 0.
+    hint_mask: u64,
+    /// How far ahead to prefetch.
+    prefetch: u64,
 }
 
 impl<S: Slots> Producer<S> {
@@ -57,12 +69,19 @@ impl<S: Slots> Producer<S> {
     /// settled: by itself when it left, or by [`sweep`].
     pub(crate) fn join(ring: Ring<S>, owner: u32) -> Self {
         let head = ring.receivers().position.0.load(Ordering::Acquire);
+        let capacity = ring.capacity();
         Self {
             ring,
             owner,
             open: false,
             tail: head,
             head,
+            hint_mask: capacity.min(HINT_EVERY) - 1,
+            prefetch: if capacity >= 8 * PREFETCH {
+                PREFETCH
+            } else {
+                0
+            },
         }
     }
 
@@ -88,9 +107,12 @@ impl<S: Slots> Producer<S> {
         }
         self.open = true;
         self.tail = position.wrapping_add(1);
-        // Release: who starts from here sees our claim. Pairs with Acquire in `slot`.
-        let release = order(Ordering::Release, Fault::HintRelaxed);
-        self.ring.senders().position.0.store(self.tail, release);
+        if self.tail & self.hint_mask == 0 {
+            // Release: who starts from here sees our claim. Pairs with Acquire in `later`.
+            let release = order(Ordering::Release, Fault::HintRelaxed);
+            self.ring.senders().position.0.store(self.tail, release);
+        }
+        prefetch_for_write(self.ring.stamp(position.wrapping_add(self.prefetch)));
         Ok(self.ring.index(position))
     }
 
@@ -103,26 +125,28 @@ impl<S: Slots> Producer<S> {
         }
     }
 
-    /// The way when the hint does not lead to a free slot at once.
+    /// The way when the slot behind the last claim that we know of is not free.
     #[cold]
     #[inline(never)]
-    fn search(&mut self, hint: u64) -> Option<usize> {
+    fn search(&mut self) -> Option<usize> {
         let capacity = self.ring.capacity();
-        if hint.wrapping_sub(self.head) > capacity {
-            self.refresh();
-        }
-        let mut position = self.start(hint);
+        let mut position = self.tail;
         // Each step is forced by somebody's progress, or by a peer that breaks the rules, whom we follow no further than this.
-        for _ in 0..capacity.saturating_mul(4).saturating_add(64) {
+        for step in 0..capacity.saturating_mul(4).saturating_add(64) {
+            if step == STEPS {
+                position = self.later(position);
+            }
             if position.wrapping_sub(self.head) >= capacity && !planted(Fault::ClaimUnread) {
-                let seen = self.head;
                 self.refresh();
-                if self.head == seen {
-                    self.tail = position;
-                    return None;
+                match position.wrapping_sub(self.head) {
+                    ahead if ahead < capacity => {}
+                    ahead if ahead == capacity => {
+                        self.tail = position;
+                        return None;
+                    }
+                    // Behind head: others went on without us. Or nonsense.
+                    _ => position = self.head,
                 }
-                position = self.start(position);
-                continue;
             }
             match self.claim(position) {
                 Ok(index) => return Some(index),
@@ -138,21 +162,27 @@ impl<S: Slots> Producer<S> {
         self.head = self.ring.receivers().position.0.load(acquire);
     }
 
-    /// The furthest position of `hint`, our own, and head. One that lies outside of what can be is stale, or a peer's
-    /// mistake.
-    fn start(&self, hint: u64) -> u64 {
+    /// `position`, or the hint if that is further on. A hint that lies outside of what can be is stale, or a peer's mistake.
+    fn later(&mut self, position: u64) -> u64 {
+        self.refresh();
+        // Acquire: the claim before it is visible. Pairs with Release in `claim`.
+        let hint = self.ring.senders().position.0.load(Ordering::Acquire);
         let ahead = |position: u64| {
             let ahead = position.wrapping_sub(self.head);
-            if ahead <= self.ring.capacity() { ahead } else { 0 }
+            if ahead <= self.ring.capacity() {
+                ahead
+            } else {
+                0
+            }
         };
-        self.head.wrapping_add(ahead(hint).max(ahead(self.tail)))
+        self.head.wrapping_add(ahead(hint).max(ahead(position)))
     }
 
     /// Where to go on when the slot of `position` shows `seen`.
     fn after(&mut self, position: u64, seen: u64) -> u64 {
         // What the slot shows, as a distance: it has the low 52 bits of a position.
-        let laps = (seen ^ seen & (STATE | OWNER)).wrapping_sub(initial(position));
-        let ahead = laps >> super::POSITION_SHIFT;
+        let shown = seen & !(STATE | OWNER);
+        let ahead = shown.wrapping_sub(initial(position)) >> POSITION_SHIFT;
         if ahead == 0 {
             return position.wrapping_add(1);
         }
@@ -185,14 +215,13 @@ impl<S: Slots> Produce for Producer<S> {
         if self.open {
             self.abandon();
         }
-        // Acquire: the claim before it is visible. Pairs with Release in `claim`.
-        let hint = self.ring.senders().position.0.load(Ordering::Acquire);
-        if hint.wrapping_sub(self.head) < self.ring.capacity()
-            && let Ok(index) = self.claim(hint)
+        let position = self.tail;
+        if position.wrapping_sub(self.head) < self.ring.capacity()
+            && let Ok(index) = self.claim(position)
         {
             return Some(index);
         }
-        self.search(hint)
+        self.search()
     }
 
     #[inline(always)]
@@ -232,13 +261,19 @@ impl<S: Slots> Produce for Producer<S> {
     }
 }
 
-/// From head to the hint: what was claimed and not released.
+/// What was claimed and not released: from head on, over the hint, as far as slots show it.
 fn len<S: Slots>(ring: &Ring<S>) -> u64 {
     let hint = ring.senders().position.0.load(Ordering::Acquire);
     let head = ring.receivers().position.0.load(Ordering::Acquire);
-    let len = hint.wrapping_sub(head);
+    let known = hint.wrapping_sub(head);
     // A stale hint lies behind head.
-    if len <= ring.capacity() { len } else { 0 }
+    let known = if known <= ring.capacity() { known } else { 0 };
+    let is_taken = |&ahead: &u64| {
+        let position = head.wrapping_add(ahead);
+        let shown = ring.stamp(position).load(Ordering::Relaxed);
+        shown & !(STATE | OWNER) == initial(position)
+    };
+    known + (known..ring.capacity()).take_while(is_taken).count() as u64
 }
 
 /// Settles what a dead holder of the index `owner` claimed. To be called by the index's new holder, before its first claim.
@@ -393,11 +428,13 @@ impl<S: Slots> Consume for Consumer<S> {
 
 /// Somebody who looks on and changes nothing.
 #[cfg(test)]
+#[cfg_attr(not(loom), allow(dead_code, reason = "for the models, so far"))]
 pub(crate) struct Observer<S> {
     ring: Ring<S>,
 }
 
 #[cfg(test)]
+#[cfg_attr(not(loom), allow(dead_code, reason = "as for Observer"))]
 impl<S: Slots> Observer<S> {
     pub(crate) fn new(ring: Ring<S>) -> Self {
         Self { ring }

@@ -29,28 +29,33 @@ const SPAWN_PATIENCE: Duration = Duration::from_millis(20);
 /// How long `remove` tries to get hold of a ring that others are joining.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is asked for.
-pub(crate) struct Request {
-    pub(crate) object: Object,
+/// What the ring is asked to be. What is not stated is as the existing ring has it.
+pub(crate) struct Wanted {
     pub(crate) kind: u32,
-    /// How many senders there may be at a time, if that is stated.
+    /// How many senders there may be at a time.
     pub(crate) senders: Option<u32>,
     /// How many there may be in a new ring for which nobody states it.
     pub(crate) default_senders: u32,
-    pub(crate) role: Role,
-    /// The segment to join, if it must be this one.
-    pub(crate) same_as: Option<FileStat>,
     pub(crate) schema: &'static Schema,
     pub(crate) capacity: Option<usize>,
     pub(crate) wait: Option<Wait>,
-    pub(crate) create_new: bool,
     pub(crate) remove_when_idle: bool,
+    pub(crate) origin: u64,
+}
+
+/// What is asked for.
+pub(crate) struct Request {
+    pub(crate) object: Object,
+    pub(crate) wanted: Wanted,
+    pub(crate) role: Role,
+    /// The file to join, if it must be this one.
+    pub(crate) same_as: Option<FileStat>,
+    pub(crate) create_new: bool,
     pub(crate) replace_idle: bool,
     pub(crate) open_timeout: Option<Duration>,
     pub(crate) group_access: bool,
     pub(crate) prefault: bool,
     pub(crate) lock_memory: bool,
-    pub(crate) origin: u64,
 }
 
 /// What one attempt came to.
@@ -87,29 +92,31 @@ pub(crate) fn attach_again(other: &Segment, role: Role) -> Result<Segment, OpenE
     let header = &other.places().header;
     attach(&Request {
         object: object.clone(),
-        kind: header.kind,
-        senders: None,
-        default_senders: header.receiver(),
+        wanted: Wanted {
+            kind: header.kind,
+            senders: None,
+            default_senders: header.receiver(),
+            schema: other.schema(),
+            capacity: None,
+            wait: None,
+            remove_when_idle: false,
+            origin: 0,
+        },
         role,
         same_as: Some(same_as),
-        schema: other.schema(),
-        capacity: None,
-        wait: None,
         create_new: false,
-        remove_when_idle: false,
         replace_idle: false,
         open_timeout: Some(Duration::ZERO),
         // Whose it is was looked at when the other handle joined.
         group_access: true,
         prefault: false,
         lock_memory: false,
-        origin: 0,
     })
 }
 
 fn create_or_join(request: &Request, created: &mut bool) -> Result<Segment, OpenError> {
     let path = || request.object.to_string();
-    let shape = request.shape()?;
+    let shape = request.wanted.shape()?;
     let mut patience = Patience::new(request.open_timeout);
     let mut handover = Patience::new(Some(HANDOVER_PATIENCE));
     let mut must_create = request.create_new;
@@ -175,7 +182,7 @@ impl Patience {
     }
 }
 
-impl Request {
+impl Wanted {
     /// The size of the ring to create, in bytes.
     pub(crate) fn memory(&self) -> Result<u64, OpenError> {
         let shape = self.shape()?.ok_or(OpenError::NoCapacity)?;
@@ -234,7 +241,7 @@ impl Request {
 /// Creates and publishes the object. `Ok(false)`: somebody else did.
 fn create(request: &Request, shape: Shape) -> Result<bool, OpenError> {
     let object = &request.object;
-    let header = request.header(&shape)?;
+    let header = request.wanted.header(&shape)?;
     let unpublished = {
         let mode = Mode::from_bits_truncate(if request.group_access { 0o660 } else { 0o600 });
         Unpublished::new(object, header.segment_size, mode)?
@@ -242,7 +249,7 @@ fn create(request: &Request, shape: Shape) -> Result<bool, OpenError> {
     let mapping = map(object, unpublished.file(), &header)?;
     // SAFETY: the header was laid out just now, the mapping has its size and lives until `places` is gone.
     let places = unsafe { Places::new(header, mapping.base()) };
-    places.initialise(&request.schema.to_string());
+    places.initialise(&request.wanted.schema.to_string());
     unpublished.publish(object)
 }
 
@@ -332,7 +339,7 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
     places.entry(index).introduce(request.role);
     let segment = Segment::new(
         header,
-        request.schema,
+        request.wanted.schema,
         mapping,
         file,
         object.clone(),
@@ -451,7 +458,7 @@ fn inspect(request: &Request, file: &OwnedFd) -> Result<Inspected, OpenError> {
     };
     let in_use = is_in_use(object, file)?;
     let unread = unread(object, file, &found)?;
-    if !in_use && unread == 0 && request.capacity.is_some() && !request.create_new {
+    if !in_use && unread == 0 && request.wanted.capacity.is_some() && !request.create_new {
         return Ok(Inspected::Replace(Some(Emptiness(found))));
     }
     replace_or(
@@ -468,7 +475,7 @@ fn inspect(request: &Request, file: &OwnedFd) -> Result<Inspected, OpenError> {
 
 /// What stands in the way is replaced, if that is asked for and nobody uses it.
 fn replace_or(request: &Request, file: &OwnedFd, error: OpenError) -> Result<Inspected, OpenError> {
-    let may = request.replace_idle && request.capacity.is_some();
+    let may = request.replace_idle && request.wanted.capacity.is_some();
     if may && !is_in_use(&request.object, file)? {
         return Ok(Inspected::Replace(None));
     }
@@ -510,7 +517,8 @@ fn difference(
     file: &OwnedFd,
 ) -> Result<Option<String>, OpenError> {
     let object = &request.object;
-    let schema = request.schema;
+    let wanted = &request.wanted;
+    let schema = wanted.schema;
     let page = page_size() as u64;
     if found.page_size != page {
         let there = found.page_size;
@@ -518,10 +526,10 @@ fn difference(
             "pages of {page} bytes here, of {there} in the segment"
         )));
     }
-    if request.kind != found.kind {
+    if wanted.kind != found.kind {
         return Ok(Some(format!(
             "kind {} here, {} in the segment",
-            kind_name(request.kind),
+            kind_name(wanted.kind),
             kind_name(found.kind)
         )));
     }
@@ -545,7 +553,7 @@ fn difference(
             format!("layout {layout:x?} here, {there:x?} in the segment")
         })));
     }
-    let capacity = request
+    let capacity = wanted
         .capacity
         .map(|capacity| capacity.next_power_of_two() as u64);
     if let Some(capacity) = capacity.filter(|&capacity| capacity != found.capacity) {
@@ -555,19 +563,19 @@ fn difference(
         )));
     }
     let senders = found.receiver();
-    if let Some(stated) = request.senders.filter(|&stated| stated != senders) {
+    if let Some(stated) = wanted.senders.filter(|&stated| stated != senders) {
         return Ok(Some(format!(
             "max_senders {stated} here, {senders} in the segment"
         )));
     }
-    if let Some(wait) = request.wait.filter(|wait| wait.id() != found.wait) {
+    if let Some(wait) = wanted.wait.filter(|wait| wait.id() != found.wait) {
         let there = Wait::from_id(found.wait).map_or("unknown".to_owned(), |w| format!("{w:?}"));
         return Ok(Some(format!("wait {wait:?} here, {there} in the segment")));
     }
     if Wait::from_id(found.wait).is_none() {
         return Ok(Some(format!("way to wait {} is unknown here", found.wait)));
     }
-    if request.remove_when_idle && found.flags & REMOVE_WHEN_IDLE == 0 {
+    if wanted.remove_when_idle && found.flags & REMOVE_WHEN_IDLE == 0 {
         return Ok(Some("remove_when_idle here, not in the segment".to_owned()));
     }
     Ok(None)

@@ -9,8 +9,8 @@ use crate::layout::{
 };
 use crate::message::ShmMessage;
 use crate::ring::lanes::Common;
-use crate::schema::Schema;
 use crate::ring::{Ring, Slots, TypedSlots, UntypedSlots};
+use crate::schema::Schema;
 use crate::sync::AtomicU64;
 use crate::sys::fork::Token;
 use crate::sys::map::Mapping;

@@ -64,12 +64,7 @@ mod real {
             let count = i32::try_from(count).unwrap_or(i32::MAX);
             // SAFETY: the word is a live, aligned u32; waking reads no other memory.
             let woken = unsafe {
-                libc::syscall(
-                    libc::SYS_futex,
-                    self.word.as_ptr(),
-                    libc::FUTEX_WAKE,
-                    count,
-                )
+                libc::syscall(libc::SYS_futex, self.word.as_ptr(), libc::FUTEX_WAKE, count)
             };
             u64::try_from(woken).unwrap_or(0)
         }
