@@ -61,17 +61,29 @@
 //! The receiver is the last participant; the others are senders. Sender i of kind 3 owns lane i.
 //! ```
 //!
-//! To read the message at position p: load its stamp (Acquire); it must equal `p << 12 | 2 << 10`; copy the
-//! message. The receiver then stores p + 1 to `head` (Release). An onlooker instead issues an Acquire fence and
-//! then loads `announced`: if `announced − p`, unsigned and wrapping, is at most `capacity`, the copy is whole.
+//! # How to take part
 //!
-//! After that, unless `wait` is 0, a receiver wakes a sender that waits for room: it fences (SeqCst) and loads the senders'
-//! `attention`; if its number is neither 0 nor the receivers' `answered`, it adds 1 to the receivers' `futex` word, wakes
-//! all who sleep on that word (FUTEX_WAKE, not private), and only then stores the number to `answered`. To sleep itself it
-//! loads the senders' `futex` word, stores a number that was never answered (session << 32, counted up) to its `attention`,
-//! calls `membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED)`, looks again, and sleeps on the loaded value for 50 ms at most. A
-//! receiver that only polls does none of this. It takes part by locking its byte and entering its session; an onlooker needs
-//! neither.
+//! *To read* the message at position p: load its stamp (Acquire); it must equal `p << 12 | 2 << 10`; copy the
+//! message. The receiver then stores p + 1 to `head` (Release). An onlooker instead issues an Acquire fence and then, in kinds
+//! 1 and 3, loads `announced`: if `announced − p`, unsigned and wrapping, is at most `capacity`, the copy is whole; in kind 2 it
+//! loads the stamp again, which must be the same.
+//!
+//! *To wake*, unless `wait` is 0: after its store a receiver fences (SeqCst) and loads the senders' `attention`; if its number is
+//! neither 0 nor the receivers' `answered`, it adds 1 to the receivers' `futex` word, wakes all who sleep on that word
+//! (FUTEX_WAKE, not private), and only then stores the number to `answered`. If the number is odd, nobody is to be woken.
+//!
+//! *To sleep* it loads the senders' `futex` word, stores an even number that was never answered (session << 32, counted up
+//! by 2) to its `attention`, calls `membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED)`, looks again, and sleeps on the loaded value for
+//! 50 ms at most. A receiver that only polls does none of this.
+//!
+//! *In kind 2* a receiver goes past a position that shows `skipped` (p << 12 | 3 << 10), and turns a claimed one into that, by
+//! compare-exchange, if the byte of its owner is not locked. Senders that wait for room share their `attention`: each adds 8 to it;
+//! the receiver wakes as many as it gave slots back, and stores the number to `answered` only if fewer were asleep.
+//!
+//! *In kind 3* each lane is a ring of its own, but for what its sender wakes the receiver by: the lane's ready word in the place
+//! of `answered`, and the one futex word of all lanes. To sleep, the receiver arms the `attention` of all lanes.
+//!
+//! A receiver takes part by locking its byte and entering its session; an onlooker needs neither.
 //!
 //! # Why it is so
 //!

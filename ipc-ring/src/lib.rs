@@ -36,7 +36,7 @@
 //! - **One cache line per message.** A message of up to 56 bytes and the stamp that publishes it share a line. Sending and
 //!   receiving make no system call and allocate nothing while the other side is awake and there is room or a message.
 //! - **Kill anything, any time.** A process that is killed at any instruction costs at most the messages of the one call
-//!   that it was in. The other side is told by [`recv`](Receiver::recv) and [`send`](Sender::send), and a successor goes on where
+//!   that it was in, and holds up nobody. The other side is told by [`recv`](Receiver::recv) and [`send`](Sender::send), and a successor goes on where
 //!   the dead one ended. Who is alive is the kernel's word: a lock that a mapping holds, no pid and no heartbeat.
 //! - **A ring explains itself.** The segment carries the message's [`Schema`]; two programs that disagree hear about the
 //!   first field that differs, from both views.
@@ -45,16 +45,29 @@
 //!
 //! It is not a queue for threads ([`rtrb`](https://docs.rs/rtrb) is a good one), not a log that several readers replay, and
 //! not for messages that own anything: no `String`, `Vec`, `Box` or reference; [`FixedStr`] and [`FixedVec`] stand in. It
-//! does not cross machines or kernels. So far there is one kind of ring, for one sender and one receiver.
+//! does not cross machines or kernels. There is one receiver; for several senders there are two kinds of ring, below.
 //!
 //! A ring is for processes that trust each other with its contents: whoever may open it can write into it. What a peer writes
 //! there can lose or corrupt messages; it can't make this library read out of bounds or hand out a value that its type does
 //! not have. A peer can also truncate the object, and then the next access ends the process by SIGBUS, as with any shared
 //! file.
 //!
+//! # Which ring
+//!
+//! | | senders | order | a sender that is stopped in the middle of a message | a send costs | memory |
+//! |---|---|---|---|---|---|
+//! | [`spsc`] | one | as sent | – | no read-modify-write | capacity |
+//! | [`mpsc`] | up to 1,023 | one order of all messages | holds up what others send after it | one read-modify-write | capacity |
+//! | [`lanes`] | up to 1,023 | of each sender's messages | holds up nobody | no read-modify-write | capacity × senders |
+//!
+//! With one sender, take `spsc`. With several, take `lanes` unless the order between them matters or there are so many of them
+//! that a lane for each takes too much memory: `lanes` is faster, the more so the more cores send, and no sender depends on another
+//! one. Take `mpsc` when what was sent first must arrive first, whoever sent it. FIGURES
+//!
 //! # Ordering
 //!
-//! Messages arrive in the order in which they were sent. Whatever the sender did before it sent a message happens before
+//! Messages of one sender arrive in the order in which they were sent. In `mpsc`, a message that was sent before another one was
+//! begun arrives before it, whoever sent them. Whatever a sender did before it sent a message happens before
 //! what the receiver does after it received that message, in the sense of C++20's memory model, and likewise a slot that is
 //! given back happens before its next use.
 //!
