@@ -54,8 +54,10 @@ mod called;
 
 pub(crate) use called::Called;
 
-use crate::layout::{Call, attention};
-use crate::sync::{Fault, Ordering, fence, light_barrier, now, planted};
+use crate::layout::Call;
+use crate::layout::attention::{self, FENCE};
+use crate::sync::{AtomicU64, Fault, Ordering, fence, light_barrier, now, planted};
+use crate::sys::futex::Futex;
 use crate::sys::membarrier;
 use std::time::{Duration, Instant};
 
@@ -132,14 +134,32 @@ impl Waker {
     #[inline(always)]
     pub(crate) fn notify(&mut self, call: Call<'_>, count: u64) -> bool {
         light_barrier();
+        // One by one: a struct would be put into memory for the cold call, on the hot way.
+        let Call {
+            attention,
+            answered,
+            futex,
+        } = call;
         // Relaxed: what a woken side then reads is ordered by the stamps and `head`.
-        call.attention.load(Ordering::Relaxed) != self.quiet && self.answer(call, count)
+        attention.load(Ordering::Relaxed) != self.quiet
+            && self.answer(attention, answered, futex, count)
     }
 
     #[cold]
-    fn answer(&mut self, call: Call<'_>, count: u64) -> bool {
+    fn answer(
+        &mut self,
+        attention: &AtomicU64,
+        answered: &AtomicU64,
+        futex: &Futex,
+        count: u64,
+    ) -> bool {
+        let call = Call {
+            attention,
+            answered,
+            futex,
+        };
         let mut word = call.attention.load(Ordering::Relaxed);
-        let fenced = self.fences_itself || word & attention::FENCE != 0;
+        let fenced = self.fences_itself || word & FENCE != 0;
         if fenced {
             fence(Ordering::SeqCst);
             word = call.attention.load(Ordering::Relaxed);
@@ -270,11 +290,7 @@ impl Sleeper {
     }
 
     fn kept_fence_bit(&self) -> u64 {
-        if self.fences_heard {
-            attention::FENCE
-        } else {
-            0
-        }
+        if self.fences_heard { FENCE } else { 0 }
     }
 
     /// A full barrier here and, whether they know or not, in the threads of the other side.
@@ -306,7 +322,7 @@ impl Sleeper {
         };
         self.last = now;
         if self.frequent >= FREQUENT_SLEEPS {
-            attention::FENCE
+            FENCE
         } else {
             self.fences_heard = false;
             0

@@ -62,30 +62,50 @@ mod view {
             }
         }
 
-        #[inline(always)]
-        pub(super) fn ready(&self, lane: usize) -> &AtomicU64 {
+        /// The words of the lane with this number.
+        pub(super) fn bell(&self, lane: usize) -> Bell {
             assert!(lane < self.lanes, "a lane beyond the last");
             // SAFETY: there are `lanes` of them, by the contract of `new`.
-            let word = unsafe { self.ready.add(lane) };
-            // SAFETY: likewise initialised and alive.
-            unsafe { word.as_ref() }
+            let ready = unsafe { self.ready.add(lane) };
+            Bell {
+                ready,
+                futex: self.futex,
+            }
+        }
+    }
+
+    /// What a lane's producer calls by.
+    #[derive(Clone, Copy)]
+    pub(super) struct Bell {
+        ready: NonNull<AtomicU64>,
+        futex: NonNull<Futex>,
+    }
+
+    // SAFETY: as for `Common`.
+    unsafe impl Send for Bell {}
+
+    impl Bell {
+        #[inline(always)]
+        pub(super) fn ready(&self) -> &AtomicU64 {
+            // SAFETY: by the contract of `Common::new`.
+            unsafe { self.ready.as_ref() }
         }
 
         #[inline(always)]
         pub(super) fn futex(&self) -> &Futex {
-            // SAFETY: by the contract of `new`.
+            // SAFETY: as for `ready`.
             unsafe { self.futex.as_ref() }
         }
     }
 }
 
+use view::Bell;
 pub(crate) use view::Common;
 
 /// One producer's private side: a lane of its own.
 pub(crate) struct Producer<S> {
     lane: spsc::Producer<S>,
-    number: usize,
-    common: Common,
+    bell: Bell,
 }
 
 impl<S: Slots> Producer<S> {
@@ -93,8 +113,7 @@ impl<S: Slots> Producer<S> {
     pub(crate) fn take_over(ring: Ring<S>, number: usize, common: Common) -> Self {
         Self {
             lane: spsc::Producer::take_over(ring),
-            number,
-            common,
+            bell: common.bell(number),
         }
     }
 }
@@ -127,17 +146,17 @@ impl<S: Slots> Produce for Producer<S> {
 
     #[inline(always)]
     fn call(&self) -> Call<'_> {
-        call(self.lane.ring(), &self.common, self.number)
+        call(self.lane.ring(), &self.bell)
     }
 }
 
-/// The words to call the consumer by from lane `number`.
+/// The words to call the consumer by from a lane.
 #[inline(always)]
-fn call<'a, S: Slots>(ring: &'a Ring<S>, common: &'a Common, number: usize) -> Call<'a> {
+fn call<'a, S: Slots>(ring: &'a Ring<S>, bell: &'a Bell) -> Call<'a> {
     Call {
         attention: &ring.receivers().attention.0,
-        answered: common.ready(number),
-        futex: common.futex(),
+        answered: bell.ready(),
+        futex: bell.futex(),
     }
 }
 
@@ -145,6 +164,7 @@ fn call<'a, S: Slots>(ring: &'a Ring<S>, common: &'a Common, number: usize) -> C
 #[derive(Clone)]
 struct Lane<S> {
     consumer: spsc::Consumer<S>,
+    bell: Bell,
     /// Rounds in which it was empty.
     empty: u32,
     /// Not looked at, but for full rounds, until its ready word is something else than this.
@@ -167,7 +187,6 @@ pub(crate) struct Consumer<S> {
     /// How many messages the turn may still have.
     turn: u64,
     lanes: Box<[Lane<S>]>,
-    common: Common,
     round: u32,
     /// The last number that asked for no wake.
     number: u64,
@@ -185,18 +204,18 @@ impl<S: Slots + Clone> Consumer<S> {
         session: u64,
         eager: usize,
     ) -> Self {
-        let lane = |ring| Lane {
+        let lane = |(number, ring)| Lane {
             consumer: spsc::Consumer::take_over(ring),
+            bell: common.bell(number),
             empty: 0,
             idle: None,
         };
-        let lanes: Box<[_]> = rings.into_iter().map(lane).collect();
+        let lanes: Box<[_]> = rings.into_iter().enumerate().map(lane).collect();
         Self {
             front: lanes[0].consumer.clone(),
             current: 0,
             turn: TURN,
             lanes,
-            common,
             round: 0,
             number: attention::first(session) | attention::QUIET,
             eager,
@@ -217,8 +236,8 @@ impl<S: Slots + Clone> Consumer<S> {
 
     /// The words to call the consumer by from each lane.
     pub(crate) fn calls(&self) -> impl Iterator<Item = Call<'_>> {
-        let lanes = self.lanes.iter().enumerate();
-        lanes.map(|(number, lane)| call(lane.consumer.ring(), &self.common, number))
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| call(lane.consumer.ring(), &lane.bell))
     }
 
     /// The words to call the producers by that wait for room, one call a lane.
@@ -230,7 +249,7 @@ impl<S: Slots + Clone> Consumer<S> {
 
     /// What the consumer sleeps on.
     pub(crate) fn futex(&self) -> &Futex {
-        self.common.futex()
+        self.lanes[0].bell.futex()
     }
 
     fn lane(&self, number: usize) -> &spsc::Consumer<S> {
@@ -277,7 +296,7 @@ impl<S: Slots + Clone> Consumer<S> {
             let lane = &mut self.lanes[number];
             if let Some(idle) = lane.idle {
                 // Relaxed: a hint; what is there is told by the stamp.
-                if idle != self.common.ready(number).load(Ordering::Relaxed) {
+                if idle != lane.bell.ready().load(Ordering::Relaxed) {
                     lane.wake();
                 } else if !all {
                     continue;
@@ -290,7 +309,7 @@ impl<S: Slots + Clone> Consumer<S> {
             lane.empty = lane.empty.saturating_add(1);
             if lane.empty >= PATIENCE && lane.idle.is_none() && count > self.eager {
                 self.number = self.number.wrapping_add(attention::STEP);
-                lane.idle = Some(self.common.ready(number).load(Ordering::Relaxed));
+                lane.idle = Some(lane.bell.ready().load(Ordering::Relaxed));
                 let word = &lane.consumer.ring().receivers().attention.0;
                 word.store(attention::armed(self.number), Ordering::Relaxed);
             }
