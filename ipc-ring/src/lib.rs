@@ -62,7 +62,7 @@
 //!
 //! With one sender, take `spsc`. With several, take `lanes` unless the order between them matters or there are so many of them
 //! that a lane for each takes too much memory: `lanes` is faster, the more so the more cores send, and no sender depends on another
-//! one. Take `mpsc` when what was sent first must arrive first, whoever sent it. FIGURES
+//! one. Take `mpsc` when what was sent first must arrive first, whoever sent it.
 //!
 //! # Ordering
 //!
