@@ -5,7 +5,10 @@
 
 mod ending;
 mod exchange;
+mod lanes;
+mod mpsc;
 mod observer;
+mod sharing;
 mod takeover;
 mod waking;
 
@@ -23,6 +26,11 @@ const CONTROL: &str = "IPC_RING_NEGATIVE_CONTROL";
 /// Explores `model`, then again with each fault planted, and insists that it fails each time. A failing model may abort
 /// its process, so each control has one of its own.
 fn check(model: impl Fn() + Send + Sync + 'static, faults: &[Fault]) {
+    check_within(3, model, faults);
+}
+
+/// The same with another bound on preemptions, for models of more threads.
+fn check_within(bound: usize, model: impl Fn() + Send + Sync + 'static, faults: &[Fault]) {
     std::thread_local! {
         static CHECKS: Cell<usize> = const { Cell::new(0) };
     }
@@ -31,12 +39,12 @@ fn check(model: impl Fn() + Send + Sync + 'static, faults: &[Fault]) {
         let (check, fault) = control.split_once(':').unwrap();
         if check == this_check.to_string() {
             plant(Some(faults[fault.parse::<usize>().unwrap()]));
-            explore(model);
+            explore(bound, model);
             plant(None);
         }
         return;
     }
-    explore(model);
+    explore(bound, model);
     for (number, fault) in faults.iter().enumerate() {
         let test = thread::current();
         let control = Command::new(env::current_exe().unwrap())
@@ -61,10 +69,12 @@ fn check(model: impl Fn() + Send + Sync + 'static, faults: &[Fault]) {
 /// Loom reorders an access against the last access to the same word only. A thread that loads a word right before it
 /// stores to it hides an earlier load of another thread, and executions are missed. So the models take over a side before
 /// they spawn a thread, or yield in between.
-fn explore(model: impl Fn() + Send + Sync + 'static) {
+fn explore(bound: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     // None of the planted faults needs more, and without a bound the larger models take hours.
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.preemption_bound = builder.preemption_bound.or(Some(bound));
+    // Three threads that wait for each other take longer ways than the thousand steps that loom allows by itself.
+    builder.max_branches = 20_000;
     let executions = Arc::new(AtomicU64::new(0));
     let count = executions.clone();
     builder.check(move || {

@@ -159,8 +159,6 @@ pub(crate) enum Fault {
     ClaimForgotten,
     /// A claim is given up by a Relaxed store.
     GiveUpRelaxed,
-    /// The hint is stored Relaxed.
-    HintRelaxed,
     /// The hint is stored before the claim.
     HintBeforeClaim,
     /// A claim is skipped by a store.
@@ -175,8 +173,6 @@ pub(crate) enum Fault {
     ReadyIsTrusted,
     /// The consumer of lanes arms one lane only.
     OneLaneArmed,
-    /// Two sleepers arm with the same number.
-    NumberShared,
     /// A sleeper disarms the word that others share.
     DisarmedForAll,
     /// A waker that woke some of the sleepers answers for all.

@@ -7,6 +7,7 @@ use crate::ring::{Consume, Produce, TypedSlots, lanes, mpsc, spsc};
 use crate::segment::mapped::Places;
 use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{ALL, Called, Waker};
+use std::mem;
 
 /// The kinds of ring: how many may send and receive, and in which order.
 #[expect(private_bounds, reason = "sealed: kinds are this crate's")]
@@ -102,18 +103,14 @@ pub(crate) trait Mechanism: Sized {
     fn left_nothing(places: &Places, index: u32) -> bool;
 }
 
-macro_rules! one_call_to_senders {
-    () => {
-        type Wakers = Waker;
-
-        fn wakers(waker: Waker, _: &Places) -> Waker {
-            waker
-        }
-
-        fn notify_all_senders<T: ShmMessage>(waker: &Waker, consumer: &Self::Consumer<T>) {
-            waker.notify_surely(consumer.call());
-        }
-    };
+/// Wakes senders that share their slots a quarter of the ring at a time: a sender that is woken for one slot sends one message
+/// and sleeps again, which takes a hundred times as long as the message. What is left over is told before the receiver sleeps;
+/// and senders look for themselves at each slice.
+pub(crate) struct SharedWaker {
+    waker: Waker,
+    /// Slots released since.
+    released: u64,
+    quarter: u64,
 }
 
 #[allow(unsafe_code, reason = "typed slots")]
@@ -125,7 +122,15 @@ impl Mechanism for Spsc {
     type Producer<T: ShmMessage> = spsc::Producer<TypedSlots<T>>;
     type Consumer<T: ShmMessage> = spsc::Consumer<TypedSlots<T>>;
 
-    one_call_to_senders!();
+    type Wakers = Waker;
+
+    fn wakers(waker: Waker, _: &Places) -> Waker {
+        waker
+    }
+
+    fn notify_all_senders<T: ShmMessage>(waker: &Waker, consumer: &Self::Consumer<T>) {
+        waker.notify_surely(consumer.call());
+    }
 
     unsafe fn producer<T: ShmMessage>(places: &Places, _: u32, _: &Entry) -> Self::Producer<T> {
         // SAFETY: as the caller says.
@@ -160,7 +165,7 @@ impl Mechanism for Mpsc {
     type Producer<T: ShmMessage> = mpsc::Producer<TypedSlots<T>>;
     type Consumer<T: ShmMessage> = mpsc::Consumer<TypedSlots<T>>;
 
-    one_call_to_senders!();
+    type Wakers = SharedWaker;
 
     unsafe fn producer<T: ShmMessage>(
         places: &Places,
@@ -180,14 +185,31 @@ impl Mechanism for Mpsc {
         mpsc::Consumer::take_over(unsafe { places.typed_ring(0) })
     }
 
-    /// Each slot is for one of those who wait.
+    fn wakers(waker: Waker, places: &Places) -> SharedWaker {
+        SharedWaker {
+            waker,
+            released: 0,
+            quarter: (places.header.capacity / 4).max(1),
+        }
+    }
+
     #[inline(always)]
     fn notify_senders<T: ShmMessage>(
-        waker: &mut Waker,
+        waker: &mut SharedWaker,
         consumer: &Self::Consumer<T>,
         count: u64,
     ) -> bool {
-        waker.notify(consumer.call(), count)
+        waker.released += count;
+        if waker.released < waker.quarter {
+            return false;
+        }
+        let released = mem::take(&mut waker.released);
+        // Each slot is for one of those who wait.
+        waker.waker.notify(consumer.call(), released)
+    }
+
+    fn notify_all_senders<T: ShmMessage>(waker: &SharedWaker, consumer: &Self::Consumer<T>) {
+        waker.waker.notify_surely(consumer.call());
     }
 
     fn left_nothing(places: &Places, _: u32) -> bool {

@@ -15,10 +15,10 @@ const CAPACITY: u64 = 1;
 
 /// Slots that may be read while they are written.
 #[derive(Clone)]
-struct Words(Arc<[(AtomicU64, AtomicU64, AtomicU64); CAPACITY as usize]>);
+pub(super) struct Words(Arc<[(AtomicU64, AtomicU64, AtomicU64); CAPACITY as usize]>);
 
 impl Words {
-    fn new(origin: u64) -> Self {
+    pub(super) fn new(origin: u64) -> Self {
         Self(Arc::new(std::array::from_fn(|index| {
             let first =
                 crate::ring::initial(origin.wrapping_sub(CAPACITY).wrapping_add(index as u64));
@@ -26,12 +26,12 @@ impl Words {
         })))
     }
 
-    fn write(&self, index: usize, value: u64) {
+    pub(super) fn write(&self, index: usize, value: u64) {
         self.0[index].1.store(value, Ordering::Relaxed);
         self.0[index].2.store(value, Ordering::Relaxed);
     }
 
-    fn read(&self, index: usize) -> (u64, u64) {
+    pub(super) fn read(&self, index: usize) -> (u64, u64) {
         let (_, one, two) = &self.0[index];
         (one.load(Ordering::Relaxed), two.load(Ordering::Relaxed))
     }

@@ -17,7 +17,7 @@
 //! | stamp       | its owner: give up; its index's next holder: sweep | Release | Acquire in [`Consumer::slot`] |
 //! | stamp       | the consumer: skip  | Relaxed: its own store of head follows | –                      |
 //! | head        | the consumer        | Release             | Acquire in [`Producer::slot`]             |
-//! | hint        | a producer, after some of its claims | Release | Acquire in [`Producer::later`]      |
+//! | hint        | a producer, after some of its claims | Relaxed, behind that fence | Acquire in [`Producer::later`]      |
 //!
 //! **Order.** A position is claimed only by who knows that the one before it was: a producer goes on from its own last claim,
 //! from a slot that shows position P to P + 1, from the hint, which is stored after a claim, or from head, before which all is
@@ -108,9 +108,9 @@ impl<S: Slots> Producer<S> {
         self.open = true;
         self.tail = position.wrapping_add(1);
         if self.tail & self.hint_mask == 0 {
-            // Release: who starts from here sees our claim. Pairs with Acquire in `later`.
-            let release = order(Ordering::Release, Fault::HintRelaxed);
-            self.ring.senders().position.0.store(self.tail, release);
+            // Relaxed: by the fence above, who starts from here sees our claim. Pairs with Acquire in `later`.
+            let hint = &self.ring.senders().position.0;
+            hint.store(self.tail, Ordering::Relaxed);
         }
         prefetch_for_write(self.ring.stamp(position.wrapping_add(self.prefetch)));
         Ok(self.ring.index(position))
@@ -165,7 +165,7 @@ impl<S: Slots> Producer<S> {
     /// `position`, or the hint if that is further on. A hint that lies outside of what can be is stale, or a peer's mistake.
     fn later(&mut self, position: u64) -> u64 {
         self.refresh();
-        // Acquire: the claim before it is visible. Pairs with Release in `claim`.
+        // Acquire: the claim before it is visible. Pairs with the Release fence in `claim`.
         let hint = self.ring.senders().position.0.load(Ordering::Acquire);
         let ahead = |position: u64| {
             let ahead = position.wrapping_sub(self.head);
@@ -176,6 +176,12 @@ impl<S: Slots> Producer<S> {
             }
         };
         self.head.wrapping_add(ahead(hint).max(ahead(position)))
+    }
+
+    /// Where the hint leads now.
+    #[cfg(all(test, loom))]
+    pub(crate) fn hinted(&mut self) -> u64 {
+        self.later(self.head)
     }
 
     /// Where to go on when the slot of `position` shows `seen`.
@@ -252,7 +258,8 @@ impl<S: Slots> Produce for Producer<S> {
 
     fn has_room(&self) -> bool {
         let head = self.ring.receivers().position.0.load(Ordering::Acquire);
-        self.tail.wrapping_sub(head) < self.ring.capacity()
+        // Not "less": while we wait, others may have gone on, and head with them, past where we were.
+        self.tail.wrapping_sub(head) != self.ring.capacity()
     }
 
     /// Counts messages that are being written as well.
@@ -423,6 +430,14 @@ impl<S: Slots> Consume for Consumer<S> {
 
     fn skipped(&self) -> u64 {
         self.skipped
+    }
+}
+
+#[cfg(all(test, loom))]
+impl<S: Slots> Ring<S> {
+    /// Whether the slot of `position` shows it.
+    pub(crate) fn is_claimed(&self, position: u64) -> bool {
+        self.stamp(position).load(Ordering::Relaxed) & !(STATE | OWNER) == initial(position)
     }
 }
 

@@ -92,13 +92,7 @@ impl<S: Slots> Called for mpsc::Producer<S> {
         let word = self.ring().to_senders().attention;
         let step = attention::armed(attention::STEP);
         // Relaxed: as for `arm`. Number 0 comes round once in 2^61 sleeps.
-        let before = if planted(Fault::NumberShared) {
-            let before = word.load(Ordering::Relaxed);
-            word.store(before.wrapping_add(step), Ordering::Relaxed);
-            before
-        } else {
-            word.fetch_add(step, Ordering::Relaxed)
-        };
+        let before = word.fetch_add(step, Ordering::Relaxed);
         attention::number(before.wrapping_add(step))
     }
 
