@@ -33,7 +33,7 @@
 //!  40  u32   message_size, bytes                       72  u64   waits     for room or for messages
 //!  44  u32   message_align, bytes                      80  u64   sleeps
 //!  48  u64   slot_stride, bytes                        88  u64   wakes     of the other side
-//!  56  u64   stamp_offset in a slot, bytes             96  u64   skipped   messages of dead senders
+//!  56  u64   stamp_offset in a slot, bytes             96  u64   skipped   where it began, of the word below
 //!  64  u64   segment_size, bytes                      104  u64   corrupt   messages dropped
 //!  72  u64   page_size, bytes
 //!  80  u64   participants_offset                     words of a side of a lane
@@ -42,6 +42,7 @@
 //! 104  u64   slots_offset, of lane 0                 128  u64 attention   number << 2 | left << 1 | fence; an odd number asks for no wake
 //! 112  u64   schema_len, bytes                       256  u64 answered    the last number that was answered
 //! 120  u64   fingerprint of the schema               264  u32 futex       bumped before each wake
+//!                                                   272  u64 skipped     receivers: places passed over
 //! 128  u64   origin, the first position
 //! 136  u64   lanes_offset                            kind 3, at senders_offset
 //! 144  u64   lane_stride, bytes                      264  u32 futex       of all lanes: the receiver sleeps on it
@@ -302,6 +303,7 @@ impl Header {
             && self.message_align.is_power_of_two()
             && self.message_align <= Schema::MAX_ALIGN as u32
             && (2..=MAX_PARTICIPANTS).contains(&self.participants)
+            && (self.kind != SPSC || self.participants == 2)
             && self.schema_len <= MAX_SCHEMA_LEN;
         plausible && Self::of(&self.shape()).as_ref() == Some(self)
     }
@@ -377,6 +379,8 @@ pub(crate) struct Bell {
     pub(crate) answered: AtomicU64,
     /// The other side sleeps on this.
     pub(crate) futex: Futex,
+    /// Of receivers of MPSC: places that were passed over, since there will never be a message. For people to read.
+    pub(crate) skipped: AtomicU64,
 }
 
 /// A side's attention word: `number << 2 | left << 1 | fence`. Number 0: nobody sleeps. What it means is said in
@@ -454,7 +458,7 @@ pub(crate) struct Counters {
     pub(crate) sleeps: AtomicU64,
     /// How often it woke the other side.
     pub(crate) wakes: AtomicU64,
-    /// Places of senders that died or gave up, which a receiver passed over.
+    /// Of a receiver: what [`Bell::skipped`] was when it joined.
     pub(crate) skipped: AtomicU64,
     /// Messages that a receiver dropped because they were not values of their type.
     pub(crate) corrupt: AtomicU64,
@@ -479,6 +483,7 @@ mod exact {
         assert!(offset_of!(Side, bell) == 2 * LINE_PAIR);
         assert!(offset_of!(Bell, answered) == 0);
         assert!(offset_of!(Bell, futex) == 8);
+        assert!(offset_of!(Bell, skipped) == 16);
         assert!(size_of::<Futex>() == 4);
         assert!(size_of::<Side>() <= WORDS_LEN as usize);
         assert!(size_of::<Entry>() == ENTRY_LEN as usize);

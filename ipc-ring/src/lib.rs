@@ -108,12 +108,14 @@ mod error;
 mod fixed;
 mod layout;
 mod message;
-#[cfg(all(test, loom))]
+#[cfg(all(test, loom, not(shuttle)))]
 mod models;
 mod participant;
 mod ring;
 mod schema;
 mod segment;
+#[cfg(all(test, shuttle))]
+mod shuttles;
 mod sync;
 mod sys;
 mod wait;

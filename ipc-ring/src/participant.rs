@@ -191,13 +191,14 @@ mod living {
             }
             // A successor locks the byte before it writes the entry. The same session as before: it was that
             // holder whose lock was gone.
-            (self.session() == Session::Joined(number)).then_some(Dead { number, who })
+            (self.session() == Session::Joined(number)).then_some(Dead { index, number, who })
         }
     }
 
     /// A participant that ended without leaving.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) struct Dead {
+        pub(crate) index: u32,
         pub(crate) number: u64,
         pub(crate) who: Identity,
     }

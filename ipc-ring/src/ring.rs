@@ -22,7 +22,7 @@ pub(crate) mod spsc;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use crate::layout::{Call, Side, Slot};
+use crate::layout::{Call, MAX_PARTICIPANTS, Side, Slot};
 use crate::message::ShmMessage;
 use crate::sync::{AtomicU64, Fault, Ordering, planted};
 use std::marker::PhantomData;
@@ -73,6 +73,12 @@ pub(crate) trait Produce {
     /// Publishes the slot that [`slot`](Produce::slot) answered last.
     fn publish(&mut self);
 
+    /// Whether a slot was answered that is neither published nor given up, and others wait for that.
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        false
+    }
+
     /// Gives up the slot that was answered last, unless it was published. True if that lets others go on.
     fn abandon(&mut self) -> bool {
         false
@@ -116,6 +122,11 @@ pub(crate) trait Consume {
         self.ring().capacity()
     }
 
+    /// Whether a sender finds no room.
+    fn is_full(&self) -> bool {
+        self.len() == self.ring().capacity()
+    }
+
     /// Whether [`slot`](Consume::slot) would answer "none".
     fn is_empty(&self) -> bool {
         !matches!(self.ahead(0), Ahead::Message(_))
@@ -134,12 +145,7 @@ pub(crate) trait Consume {
     fn skip(&mut self, _owner: u32) {}
 
     /// Takes note that `count` of the positions to be released were [`Ahead::Skipped`].
-    fn passed_over(&mut self, _count: u64) {}
-
-    /// Places that were passed over, since no message will ever be there.
-    fn skipped(&self) -> u64 {
-        0
-    }
+    fn passed_over(&self, _count: u64) {}
 
     /// The words to call senders by that wait for what is released.
     #[inline(always)]
@@ -148,18 +154,55 @@ pub(crate) trait Consume {
     }
 }
 
+/// What is in a consumer's way, when it finds no message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum InTheWay {
+    Nothing,
+    /// A claim of somebody who lives. There may be messages behind it.
+    Claim,
+    /// A claim of somebody dead was: it is worth looking again.
+    Settled,
+}
+
 /// Gets past a claim whose owner is dead. `is_dead` asks the kernel, which orders all that the dead did before its answer.
-/// True if it is worth looking again.
-pub(crate) fn settle(consumer: &mut impl Consume, is_dead: impl FnOnce(u32) -> bool) -> bool {
+pub(crate) fn settle(consumer: &mut impl Consume, is_dead: impl FnOnce(u32) -> bool) -> InTheWay {
     // The claim is loaded before the question: an index that has a new holder by then was swept.
     let Some(owner) = consumer.claimant() else {
-        return false;
+        return InTheWay::Nothing;
     };
     if planted(Fault::SkipUnasked) || is_dead(owner) {
         consumer.skip(owner);
-        return true;
+        return InTheWay::Settled;
     }
-    false
+    InTheWay::Claim
+}
+
+/// What there is to do for somebody who waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Look {
+    Ready,
+    Nothing,
+    /// Nothing, as long as somebody who lives does not go on.
+    Held,
+}
+
+/// Looks for a message, past claims of the dead.
+pub(crate) fn look_past_the_dead(
+    consumer: &mut impl Consume,
+    is_dead: impl Fn(u32) -> bool,
+) -> Look {
+    // Each participant has one claim at most.
+    for _ in 0..MAX_PARTICIPANTS {
+        if consumer.slot().is_some() {
+            return Look::Ready;
+        }
+        match settle(consumer, &is_dead) {
+            InTheWay::Settled => {}
+            InTheWay::Nothing => return Look::Nothing,
+            InTheWay::Claim => break,
+        }
+    }
+    Look::Held
 }
 
 /// What a consumer finds ahead of it.

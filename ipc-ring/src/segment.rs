@@ -32,6 +32,7 @@ impl Side {
             bell: Apart(Bell {
                 answered: AtomicU64::new(0),
                 futex: Futex::new(),
+                skipped: AtomicU64::new(0),
             }),
         }
     }

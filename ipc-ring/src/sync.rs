@@ -27,11 +27,11 @@ pub(crate) use loom::cell::UnsafeCell;
 
 /// A cell whose contents are reached only through closures, as loom's are, so that an access which the model
 /// checker could not see cannot be written.
-#[cfg(any(not(loom), shuttle))]
+#[cfg(not(loom))]
 #[repr(transparent)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-#[cfg(any(not(loom), shuttle))]
+#[cfg(not(loom))]
 impl<T> UnsafeCell<T> {
     #[cfg(test)]
     pub(crate) const fn new(value: T) -> Self {
@@ -46,6 +46,56 @@ impl<T> UnsafeCell<T> {
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
         write(self.0.get())
+    }
+}
+
+#[cfg(shuttle)]
+pub(crate) use cell::UnsafeCell;
+
+/// A cell whose accesses take time and must not overlap.
+#[cfg(shuttle)]
+mod cell {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    pub(crate) struct UnsafeCell<T> {
+        value: std::cell::UnsafeCell<T>,
+        /// How many read now; or [`WRITTEN`].
+        readers: Cell<u32>,
+    }
+
+    const WRITTEN: u32 = u32::MAX;
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self {
+                value: std::cell::UnsafeCell::new(value),
+                readers: Cell::new(0),
+            }
+        }
+
+        pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            assert_ne!(self.readers.get(), WRITTEN, "read while it is written");
+            self.readers.set(self.readers.get() + 1);
+            let result = slowly(|| read(self.value.get()));
+            self.readers.set(self.readers.get() - 1);
+            result
+        }
+
+        pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            assert_eq!(self.readers.replace(WRITTEN), 0, "written while it is used");
+            let result = slowly(|| write(self.value.get()));
+            self.readers.set(0);
+            result
+        }
+    }
+
+    /// Lets others run before and after.
+    fn slowly<R>(access: impl FnOnce() -> R) -> R {
+        shuttle::thread::sleep(Duration::ZERO);
+        let result = access();
+        shuttle::thread::sleep(Duration::ZERO);
+        result
     }
 }
 
@@ -171,8 +221,14 @@ pub(crate) enum Fault {
     SweepRelaxed,
     /// The consumer of lanes believes that lanes are empty which did not call.
     ReadyIsTrusted,
+    /// A producer sees no room once head has passed where it stopped.
+    RoomNotBehind,
+    /// The consumer of lanes marks lanes as idle, by the word that says that it sleeps.
+    IdleWhileArmed,
     /// The consumer of lanes arms one lane only.
     OneLaneArmed,
+    /// Two sleepers arm with the same number.
+    NumberShared,
     /// A sleeper disarms the word that others share.
     DisarmedForAll,
     /// A waker that woke some of the sleepers answers for all.
@@ -188,7 +244,7 @@ mod faults {
     use std::cell::Cell;
 
     std::thread_local! {
-        // Loom runs all its threads as coroutines of the test's own thread.
+        // Loom and shuttle run all their threads as coroutines of the test's own thread.
         static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
     }
 

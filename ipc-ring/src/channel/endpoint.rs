@@ -4,12 +4,14 @@ use super::kind::Mechanism;
 use super::participants::{self, Peer};
 use super::peers::Peers;
 use crate::error::Role;
-use crate::layout::{Counters, MAX_PARTICIPANTS, attention};
+use crate::layout::{Counters, attention};
 use crate::participant::{Dead, Session, end_unless};
+use crate::ring::Look;
 use crate::segment::mapped::Segment;
 use crate::sync::{AtomicU64, Ordering, spin_loop};
 use crate::sys::membarrier;
 use crate::wait::{Called, SLICE, Sleeper, Wait, Waker, slice};
+use std::cell::OnceCell;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -39,6 +41,8 @@ pub(super) struct Endpoint {
     /// The number of our own session.
     session: u64,
     told_name_lost: bool,
+    /// When the kernel was last asked about the others, or we joined.
+    asked: Instant,
 }
 
 impl Endpoint {
@@ -55,6 +59,7 @@ impl Endpoint {
             sleeper: Sleeper::new(session),
             session,
             told_name_lost: false,
+            asked: Instant::now(),
         }
     }
 
@@ -76,7 +81,14 @@ impl Endpoint {
     pub(super) fn join<K: Mechanism>(&mut self) {
         let places = self.segment.places();
         // A receiver that left before we came is not ours to miss.
-        let left_nothing = |peer| self.role == Role::Sender || K::left_nothing(places, peer);
+        let of_all = OnceCell::new();
+        let left_nothing = |peer| match self.role {
+            Role::Sender => true,
+            Role::Receiver if K::SENDERS_SHARE => {
+                *of_all.get_or_init(|| K::left_nothing(places, peer))
+            }
+            Role::Receiver => K::left_nothing(places, peer),
+        };
         self.peers.join(&self.segment, left_nothing);
         participants::begin_counting::<K>(&self.segment, self.role);
         self.segment.own_entry().join(self.session);
@@ -166,23 +178,24 @@ impl Endpoint {
         &self.segment.own_entry().counters
     }
 
-    /// Waits until `ready`, for the time until `deadline`. Ends early if the other side does and `ready` does not hold
-    /// afterwards. `get_past` deals with a claim of a dead sender that is in the way, and says whether it did; `call_others`
-    /// wakes those of the other side that wait for us.
+    /// Waits until `ready`, for the time until `deadline`. Ends early if the other side does and `look` finds nothing
+    /// afterwards. `look` is `ready`, past claims of the dead; `call_others` wakes those of the other side that wait for us.
     pub(super) fn wait<E: Called>(
         &mut self,
         end: &mut E,
         deadline: Option<Instant>,
         ready: impl Fn(&mut E) -> bool,
-        get_past: impl Fn(&mut E, &Self) -> bool,
+        look: impl Fn(&mut E, &Self) -> Look,
         call_others: impl Fn(&E),
     ) -> Result<(), Stop> {
         count(&self.counters().waits);
         self.sleeper.relax(end);
-        if poll(end, self.spin(), deadline, &ready) {
+        // Who never waits for long, since others keep it busy, hears of a death all the same.
+        let ask = self.asked.elapsed() >= SLICE;
+        if !ask && poll(end, self.spin(), deadline, &ready) {
             return Ok(());
         }
-        let waited = self.wait_long(end, deadline, ready, get_past, call_others);
+        let waited = self.wait_long(end, deadline, ask, ready, look, call_others);
         self.sleeper.wake_up(end);
         let slept = self.sleeper.sleeps();
         self.counters().sleeps.store(slept, Ordering::Relaxed);
@@ -203,26 +216,25 @@ impl Endpoint {
         &mut self,
         end: &mut E,
         deadline: Option<Instant>,
+        mut ask: bool,
         ready: impl Fn(&mut E) -> bool,
-        get_past: impl Fn(&mut E, &Self) -> bool,
+        look: impl Fn(&mut E, &Self) -> Look,
         call_others: impl Fn(&E),
     ) -> Result<(), Stop> {
         // The peers' words are looked at before each sleep; the kernel is asked once a slice, and before giving up.
-        let mut ask = false;
         let mut slices = 0;
         loop {
             let sessions = self.peers.sessions(&self.segment);
-            if ready_past_claims(end, self, &ready, &get_past) {
+            if look(end, self) == Look::Ready {
                 return Ok(());
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let over = left.is_some_and(|left| left.is_zero());
-            let ending = self.ending(ask || over).or(over.then_some(Stop::TimedOut));
-            let look = || ready_past_claims(end, self, &ready, &get_past).then_some(());
-            match end_unless(|| ending, look) {
-                Ok(()) => return Ok(()),
-                Err(Some(stop)) => return Err(stop),
-                Err(None) => {}
+            let ending = self.ending(ask || over);
+            match end_unless_found(ending, || look(end, self))? {
+                Look::Ready => return Ok(()),
+                _ if over => return Err(Stop::TimedOut),
+                _ => {}
             }
             match self.wait {
                 Wait::Spin => {
@@ -236,8 +248,8 @@ impl Endpoint {
                     call_others(end);
                     let timeout = slice(slices).min(left.unwrap_or(Duration::MAX));
                     let (peers, segment) = (&self.peers, &self.segment);
-                    let look = |end: &mut E| ready(end) || peers.sessions(segment) != sessions;
-                    self.sleeper.sleep(end, timeout, look);
+                    let stir = |end: &mut E| ready(end) || peers.sessions(segment) != sessions;
+                    self.sleeper.sleep(end, timeout, stir);
                     if ready(end) {
                         return Ok(());
                     }
@@ -253,34 +265,31 @@ impl Endpoint {
             return self.known_ending();
         }
         self.peers.learn(&self.segment);
+        self.asked = Instant::now();
         let nameless = || !self.told_name_lost && !self.segment.has_name();
         self.known_ending()
             .or_else(|| nameless().then_some(Stop::NameLost))
     }
 }
 
-/// Whether there is something to do, if need be behind claims of the dead.
-fn ready_past_claims<E>(
-    end: &mut E,
-    endpoint: &Endpoint,
-    ready: impl Fn(&mut E) -> bool,
-    get_past: impl Fn(&mut E, &Endpoint) -> bool,
-) -> bool {
-    // Each participant has one claim at most.
-    for _ in 0..MAX_PARTICIPANTS {
-        if ready(end) {
-            return true;
-        }
-        if !get_past(end, endpoint) {
-            return false;
-        }
+/// What there is to do, or why there is nothing any more. Messages of those who ended may lie behind a claim of somebody who
+/// lives: that is no end yet.
+pub(super) fn end_unless_found(
+    ending: Option<Stop>,
+    look: impl FnOnce() -> Look,
+) -> Result<Look, Stop> {
+    let found = || Some(look()).filter(|&found| found != Look::Nothing);
+    match end_unless(|| ending, found) {
+        Ok(found) => Ok(found),
+        Err(None) => Ok(Look::Nothing),
+        Err(Some(stop)) => Err(stop),
     }
-    ready(end)
 }
 
 /// Adds one to a counter of our own.
 pub(super) fn count(counter: &AtomicU64) {
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    let before = counter.load(Ordering::Relaxed);
+    counter.store(before.wrapping_add(1), Ordering::Relaxed);
 }
 
 /// Polls for `time`, and not beyond `deadline`.

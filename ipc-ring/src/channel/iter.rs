@@ -1,6 +1,6 @@
 //! Iterators over what arrives.
 
-use super::receiver::Receiver;
+use super::receiver::{Copied, Receiver};
 use super::{Kind, Spsc};
 use crate::message::ShmMessage;
 use std::fmt;
@@ -20,6 +20,9 @@ pub struct TryIter<'a, T: ShmMessage, K: Kind = Spsc> {
 pub struct Drain<'a, T: ShmMessage, K: Kind = Spsc> {
     receiver: &'a mut Receiver<T, K>,
     taken: u64,
+    /// Of those, how many were no messages, and how many were corrupt.
+    skipped: u64,
+    corrupt: u64,
     end: u64,
 }
 
@@ -40,6 +43,8 @@ impl<'a, T: ShmMessage, K: Kind> Drain<'a, T, K> {
         Self {
             receiver,
             taken: 0,
+            skipped: 0,
+            corrupt: 0,
             end: count,
         }
     }
@@ -66,14 +71,15 @@ impl<T: ShmMessage, K: Kind> Iterator for Drain<'_, T, K> {
 
     fn next(&mut self) -> Option<T> {
         while self.taken < self.end && self.receiver.is_current() {
-            match self.receiver.copy_ahead(self.taken) {
-                Some(message) => {
-                    self.taken += 1;
-                    if message.is_some() {
-                        return message;
-                    }
+            self.taken += 1;
+            match self.receiver.copy_ahead(self.taken - 1) {
+                Copied::Message(message) => return Some(message),
+                Copied::Corrupt => self.corrupt += 1,
+                Copied::Skipped => self.skipped += 1,
+                Copied::Nothing => {
+                    self.taken -= 1;
+                    self.end = self.taken;
                 }
-                None => self.end = self.taken,
             }
         }
         None
@@ -89,7 +95,8 @@ impl<T: ShmMessage, K: Kind> FusedIterator for Drain<'_, T, K> {}
 impl<T: ShmMessage, K: Kind> Drop for Drain<'_, T, K> {
     fn drop(&mut self) {
         if self.taken > 0 && self.receiver.is_current() {
-            self.receiver.release(self.taken);
+            let (skipped, corrupt) = (self.skipped, self.corrupt);
+            self.receiver.release_batch(self.taken, skipped, corrupt);
         }
     }
 }

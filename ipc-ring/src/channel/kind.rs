@@ -1,13 +1,12 @@
 //! The kinds of ring, and what each has to say on the way of a message.
 
 use crate::error::Role;
-use crate::layout::{self, Apart, Entry};
+use crate::layout::{self, Apart, Call};
 use crate::message::ShmMessage;
 use crate::ring::{Consume, Produce, TypedSlots, lanes, mpsc, spsc};
 use crate::segment::mapped::Places;
 use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{ALL, Called, Waker};
-use std::mem;
 
 /// The kinds of ring: how many may send and receive, and in which order.
 #[expect(private_bounds, reason = "sealed: kinds are this crate's")]
@@ -53,17 +52,13 @@ pub(crate) trait Mechanism: Sized {
     /// What the receiver wakes senders by.
     type Wakers: Send;
 
-    /// The end of the sender with this index, whose `entry` says how the last one ended.
+    /// The end of the sender with this index.
     ///
     /// # Safety
     ///
     /// The segment of `places` must be one of messages `T` and of this kind, and outlive the result.
     #[allow(unsafe_code, reason = "typed slots")]
-    unsafe fn producer<T: ShmMessage>(
-        places: &Places,
-        index: u32,
-        entry: &Entry,
-    ) -> Self::Producer<T>;
+    unsafe fn producer<T: ShmMessage>(places: &Places, index: u32) -> Self::Producer<T>;
 
     /// The receiver's end, for its session with this number.
     ///
@@ -73,14 +68,20 @@ pub(crate) trait Mechanism: Sized {
     #[allow(unsafe_code, reason = "typed slots")]
     unsafe fn consumer<T: ShmMessage>(places: &Places, session: u64) -> Self::Consumer<T>;
 
-    fn wakers(waker: Waker, places: &Places) -> Self::Wakers;
+    fn wakers<T: ShmMessage>(
+        waker: Waker,
+        places: &Places,
+        consumer: &Self::Consumer<T>,
+    ) -> Self::Wakers;
 
-    /// After a release of `count` slots: wakes who waits for them. True if somebody slept.
+    /// After a release: wakes who waits for the slots, if there are enough of them. True if somebody slept.
     fn notify_senders<T: ShmMessage>(
         wakers: &mut Self::Wakers,
         consumer: &Self::Consumer<T>,
-        count: u64,
     ) -> bool;
+
+    /// Wakes who waits for slots of which there were not enough. To be called when there is nothing to receive.
+    fn notify_senders_of_rest<T: ShmMessage>(_: &mut Self::Wakers, _: &Self::Consumer<T>) {}
 
     /// Wakes all senders that wait for room.
     fn notify_all_senders<T: ShmMessage>(wakers: &Self::Wakers, consumer: &Self::Consumer<T>);
@@ -108,9 +109,18 @@ pub(crate) trait Mechanism: Sized {
 /// and senders look for themselves at each slice.
 pub(crate) struct SharedWaker {
     waker: Waker,
-    /// Slots released since.
-    released: u64,
+    /// Senders were woken for the slots before this position.
+    told: u64,
     quarter: u64,
+}
+
+impl SharedWaker {
+    /// Each slot up to `position` is for one of those who wait, places that were passed over among them.
+    fn notify(&mut self, call: Call<'_>, position: u64) -> bool {
+        let released = position.wrapping_sub(self.told);
+        self.told = position;
+        self.waker.notify(call, released)
+    }
 }
 
 #[allow(unsafe_code, reason = "typed slots")]
@@ -124,7 +134,7 @@ impl Mechanism for Spsc {
 
     type Wakers = Waker;
 
-    fn wakers(waker: Waker, _: &Places) -> Waker {
+    fn wakers<T: ShmMessage>(waker: Waker, _: &Places, _: &Self::Consumer<T>) -> Waker {
         waker
     }
 
@@ -132,7 +142,7 @@ impl Mechanism for Spsc {
         waker.notify_surely(consumer.call());
     }
 
-    unsafe fn producer<T: ShmMessage>(places: &Places, _: u32, _: &Entry) -> Self::Producer<T> {
+    unsafe fn producer<T: ShmMessage>(places: &Places, _: u32) -> Self::Producer<T> {
         // SAFETY: as the caller says.
         spsc::Producer::take_over(unsafe { places.typed_ring(0) })
     }
@@ -143,11 +153,7 @@ impl Mechanism for Spsc {
     }
 
     #[inline(always)]
-    fn notify_senders<T: ShmMessage>(
-        waker: &mut Waker,
-        consumer: &Self::Consumer<T>,
-        _: u64,
-    ) -> bool {
+    fn notify_senders<T: ShmMessage>(waker: &mut Waker, consumer: &Self::Consumer<T>) -> bool {
         waker.notify(consumer.call(), ALL)
     }
 
@@ -167,17 +173,9 @@ impl Mechanism for Mpsc {
 
     type Wakers = SharedWaker;
 
-    unsafe fn producer<T: ShmMessage>(
-        places: &Places,
-        index: u32,
-        entry: &Entry,
-    ) -> Self::Producer<T> {
+    unsafe fn producer<T: ShmMessage>(places: &Places, index: u32) -> Self::Producer<T> {
         // SAFETY: as the caller says.
-        let ring = unsafe { places.typed_ring(0) };
-        if entry.is_dirty() {
-            mpsc::sweep(&ring, index);
-        }
-        mpsc::Producer::join(ring, index)
+        mpsc::Producer::join(unsafe { places.typed_ring(0) }, index)
     }
 
     unsafe fn consumer<T: ShmMessage>(places: &Places, _: u64) -> Self::Consumer<T> {
@@ -185,10 +183,14 @@ impl Mechanism for Mpsc {
         mpsc::Consumer::take_over(unsafe { places.typed_ring(0) })
     }
 
-    fn wakers(waker: Waker, places: &Places) -> SharedWaker {
+    fn wakers<T: ShmMessage>(
+        waker: Waker,
+        places: &Places,
+        consumer: &Self::Consumer<T>,
+    ) -> SharedWaker {
         SharedWaker {
             waker,
-            released: 0,
+            told: consumer.position(),
             quarter: (places.header.capacity / 4).max(1),
         }
     }
@@ -197,15 +199,20 @@ impl Mechanism for Mpsc {
     fn notify_senders<T: ShmMessage>(
         waker: &mut SharedWaker,
         consumer: &Self::Consumer<T>,
-        count: u64,
     ) -> bool {
-        waker.released += count;
-        if waker.released < waker.quarter {
-            return false;
+        let position = consumer.position();
+        position.wrapping_sub(waker.told) >= waker.quarter
+            && waker.notify(consumer.call(), position)
+    }
+
+    fn notify_senders_of_rest<T: ShmMessage>(
+        waker: &mut SharedWaker,
+        consumer: &Self::Consumer<T>,
+    ) {
+        let position = consumer.position();
+        if position != waker.told {
+            waker.notify(consumer.call(), position);
         }
-        let released = mem::take(&mut waker.released);
-        // Each slot is for one of those who wait.
-        waker.waker.notify(consumer.call(), released)
     }
 
     fn notify_all_senders<T: ShmMessage>(waker: &SharedWaker, consumer: &Self::Consumer<T>) {
@@ -228,7 +235,7 @@ impl Mechanism for Lanes {
     /// One a lane.
     type Wakers = Box<[Waker]>;
 
-    unsafe fn producer<T: ShmMessage>(places: &Places, index: u32, _: &Entry) -> Self::Producer<T> {
+    unsafe fn producer<T: ShmMessage>(places: &Places, index: u32) -> Self::Producer<T> {
         // SAFETY: as the caller says.
         let ring = unsafe { places.typed_ring(index) };
         lanes::Producer::take_over(ring, index as usize, places.common())
@@ -241,7 +248,7 @@ impl Mechanism for Lanes {
         lanes::Consumer::take_over(rings, places.common(), session, lanes::EAGER)
     }
 
-    fn wakers(waker: Waker, places: &Places) -> Box<[Waker]> {
+    fn wakers<T: ShmMessage>(waker: Waker, places: &Places, _: &Self::Consumer<T>) -> Box<[Waker]> {
         vec![waker; places.header.lanes() as usize].into()
     }
 
@@ -249,7 +256,6 @@ impl Mechanism for Lanes {
     fn notify_senders<T: ShmMessage>(
         wakers: &mut Box<[Waker]>,
         consumer: &Self::Consumer<T>,
-        _: u64,
     ) -> bool {
         let waker = wakers.get_mut(consumer.current());
         waker.is_some_and(|waker| waker.notify(consumer.call(), ALL))

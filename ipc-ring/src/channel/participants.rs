@@ -135,6 +135,10 @@ fn counters<K: Kind>(places: &Places, role: Role, index: u32) -> Counters {
     let [messages, waits, sleeps, wakes, skipped, corrupt] =
         [messages, waits, sleeps, wakes, skipped, corrupt].map(|word| word.load(Ordering::Relaxed));
     let counted = role == Role::Sender && K::SENDERS_SHARE;
+    let skipped = match role {
+        Role::Sender => 0,
+        Role::Receiver => passed_over(places).wrapping_sub(skipped),
+    };
     Counters {
         messages: if counted {
             messages
@@ -170,11 +174,20 @@ pub(super) fn position(places: &Places, role: Role, index: u32) -> u64 {
     }
 }
 
+/// Places without a message that receivers passed over.
+fn passed_over(places: &Places) -> u64 {
+    let skipped = &places.receiver_words(0).bell.0.skipped;
+    skipped.load(Ordering::Relaxed)
+}
+
 /// Notes where we begin, for those of our counters that follow from positions.
 pub(super) fn begin_counting<K: Mechanism>(segment: &Segment, role: Role) {
     if role == Role::Receiver || !K::SENDERS_SHARE {
         let begun = position(segment.places(), role, segment.index());
         let counters = &segment.own_entry().counters;
         counters.messages.store(begun, Ordering::Relaxed);
+        counters
+            .skipped
+            .store(passed_over(segment.places()), Ordering::Relaxed);
     }
 }

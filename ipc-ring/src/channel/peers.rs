@@ -55,17 +55,18 @@ impl Peers {
 
     /// Notes who ended before we joined and left us nothing. Such a session is not ours to hear of.
     pub(super) fn join(&mut self, segment: &Segment, left_nothing: impl Fn(u32) -> bool) {
-        for (index, peer) in self.indices().zip(&mut self.list) {
-            let ended = match segment.places().entry(index).session() {
-                Session::Left(number) => Some(number),
-                // A sender that finds a full ring and a dead receiver wants to know.
-                Session::Joined(number) if self.role == Role::Sender => {
-                    ask(segment, index).map(|_| number)
-                }
-                _ => None,
-            };
-            // Looked at after the ending: what the peer did before is visible.
-            peer.bygone = ended.filter(|_| left_nothing(index));
+        let ended = |index| match segment.places().entry(index).session() {
+            Session::Left(number) => Some(number),
+            // A sender that finds a full ring and a dead receiver wants to know.
+            Session::Joined(number) if self.role == Role::Sender => {
+                ask(segment, index).map(|_| number)
+            }
+            _ => None,
+        };
+        let ended: Vec<_> = self.indices().map(ended).collect();
+        // Looked at after all endings: what they did before is visible.
+        for (place, peer) in self.list.iter_mut().enumerate() {
+            peer.bygone = ended[place].filter(|_| left_nothing(self.first + place as u32));
         }
     }
 
@@ -101,10 +102,9 @@ impl Peers {
 
     /// Notes that the user is about to be told of a death.
     pub(super) fn told(&mut self, told: &Dead) {
-        let peer = self.list.iter_mut().find(|peer| peer.dead == Some(*told));
-        if let Some(peer) = peer {
-            peer.told = true;
-        }
+        // By its index: several handles of one process died as one, and look alike.
+        let peer = &mut self.list[(told.index - self.first) as usize];
+        peer.told |= peer.dead == Some(*told);
     }
 
     /// Asks the kernel about those who may have died, and keeps what it says.
@@ -140,9 +140,10 @@ impl Peers {
             .filter(|dead| session == Session::Joined(dead.number))
     }
 
-    /// Whether the participant with this index, which has claimed something, is dead, by the kernel's word.
+    /// Whether the participant with this index, which has claimed something, is dead, by the kernel's word. Nobody lives by an
+    /// index that is none of theirs.
     pub(super) fn is_dead(&self, segment: &Segment, index: u32) -> bool {
-        self.indices().contains(&index) && !is_alive(index, segment.index(), segment.file())
+        !self.indices().contains(&index) || !is_alive(index, segment.index(), segment.file())
     }
 }
 

@@ -1,16 +1,14 @@
 //! The receiving side.
 #![allow(unsafe_code, reason = "messages are read from slots")]
 
-use super::endpoint::{Endpoint, LOOKS, Stop, count};
+use super::endpoint::{Endpoint, LOOKS, Stop, count, end_unless_found};
 use super::iter::{Drain, Iter, TryIter};
 use super::participants::{Participant, Peer, participants};
 use super::standoff::StandOff;
 use super::{Kind, Spsc, TotalOrder};
 use crate::error::{RecvError, RecvTimeoutError, Role, TryRecvError};
-use crate::layout::MAX_PARTICIPANTS;
 use crate::message::{Invalid, ShmMessage};
-use crate::participant::end_unless;
-use crate::ring::{Ahead, Consume, settle};
+use crate::ring::{Ahead, Consume, Look, look_past_the_dead};
 use crate::segment::mapped::Segment;
 use crate::sync::spin_loop;
 use crate::sys::fork::Token;
@@ -18,8 +16,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering::{self, Relaxed};
-use std::sync::atomic::compiler_fence;
+use std::sync::atomic::{Ordering, compiler_fence};
 use std::time::{Duration, Instant};
 
 /// Receives messages from a ring. Dropping it is leaving: the sender is told `Closed`.
@@ -45,16 +42,24 @@ pub struct Receiver<T: ShmMessage, K: Kind = Spsc> {
     not_sync: PhantomData<Cell<()>>,
 }
 
-/// How often we found the same claim in the way.
+/// A claim that we found in the way more than once.
 #[derive(Default)]
 struct Stuck {
     position: u64,
-    looks: u32,
+    /// When it was found the second time, or its owner was asked for.
+    since: Option<Instant>,
 }
 
-/// After so many looks at a claim that does not become a message, somebody who never waits asks whether its owner lives; and
-/// again whenever that number has doubled.
-const PATIENCE: u32 = 64;
+/// How long a claim may be in the way of somebody who never waits, until the kernel is asked whether its owner lives.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// What is in a place of a batch.
+pub(super) enum Copied<T> {
+    Message(T),
+    Corrupt,
+    Skipped,
+    Nothing,
+}
 
 impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     pub(super) fn join(segment: Segment, keep_open: bool) -> Self {
@@ -64,7 +69,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         // SAFETY: kind and header were checked against `K` and `T`; the segment lives in the endpoint, which is dropped with
         // the consumer.
         let consumer = unsafe { K::consumer(places, endpoint.session()) };
-        let wakers = K::wakers(endpoint.waker(), places);
+        let wakers = K::wakers(endpoint.waker(), places, &consumer);
         // A sender that ended before we came is ours to hear of only if it left messages.
         endpoint.join::<K>();
         Self {
@@ -202,7 +207,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
     pub fn drain(&mut self) -> Drain<'_, T, K> {
         // Of several lanes, one has its turn.
-        let there = self.is_current() && self.consumer.slot().is_some();
+        let there = self.is_current() && self.slot_or_end().is_ok();
         let most = if there { self.consumer.turn() } else { 0 };
         Drain::new(self, most)
     }
@@ -297,7 +302,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// # Ok::<(), ipc_ring::RecvError>(())
     /// ```
     pub fn consume(&mut self) -> bool {
-        let there = self.is_current() && self.consumer.slot().is_some();
+        let there = self.is_current() && self.slot_behind_claim().is_some();
         if there {
             self.release(1);
         }
@@ -331,9 +336,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         !self.is_current() || self.consumer.is_empty()
     }
 
-    /// Whether the sender has no room for another message now.
+    /// Whether a sender has no room for another message now.
     pub fn is_full(&self) -> bool {
-        self.len() == self.capacity()
+        self.is_current() && self.consumer.is_full()
     }
 
     /// How many messages the ring holds: what was asked for, rounded up to a power of two.
@@ -400,9 +405,20 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         if !self.is_current() {
             return Err(TryRecvError::Forked);
         }
-        match self.slot_behind_claim() {
-            Some(index) => Ok(index),
-            None => self.slot_at_the_end().map_err(|stop| self.tell(stop)),
+        self.slot_or_end().map_err(|stop| self.tell(stop))
+    }
+
+    /// The slot to read next, with the end that there is instead.
+    fn slot_or_end(&mut self) -> Result<usize, Option<Stop>> {
+        if let Some(index) = self.slot_behind_claim() {
+            return Ok(index);
+        }
+        K::notify_senders_of_rest::<T>(&mut self.wakers, &self.consumer);
+        let ending = self.endpoint.known_ending();
+        // If this is the end, then nothing is left behind a claim of the dead.
+        match end_unless_found(ending, || self.look_past_the_dead()) {
+            Ok(_) => self.consumer.slot().ok_or(None),
+            Err(stop) => Err(Some(stop)),
         }
     }
 
@@ -414,32 +430,26 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         }
         let position = self.consumer.position();
         if self.stuck.position != position {
-            self.stuck = Stuck { position, looks: 0 };
-        }
-        self.stuck.looks = self.stuck.looks.saturating_add(1);
-        if self.stuck.looks < PATIENCE || !self.stuck.looks.is_power_of_two() {
+            // Most claims are messages a moment later.
+            self.stuck = Stuck {
+                position,
+                since: None,
+            };
             return None;
         }
-        self.slot_past_the_dead()
-    }
-
-    /// The slot to read next, having asked whether who has claimed it is dead.
-    fn slot_past_the_dead(&mut self) -> Option<usize> {
-        // Each participant has one claim at most.
-        for _ in 0..MAX_PARTICIPANTS {
-            let there = self.consumer.slot();
-            if there.is_some() || !settle(&mut self.consumer, |owner| self.endpoint.is_dead(owner))
-            {
-                return there;
-            }
+        let now = Instant::now();
+        let since = *self.stuck.since.get_or_insert(now);
+        if now - since < PATIENCE {
+            return None;
         }
+        self.stuck.since = Some(now);
+        self.look_past_the_dead();
         self.consumer.slot()
     }
 
-    /// The ring was empty: is that the end? If so, nothing is left behind a claim of the dead.
-    fn slot_at_the_end(&mut self) -> Result<usize, Option<Stop>> {
-        let ending = self.endpoint.known_ending();
-        end_unless(|| ending, || self.slot_past_the_dead())
+    /// Looks for a message, having asked whether those are dead who have claimed what is in the way.
+    fn look_past_the_dead(&mut self) -> Look {
+        look_past_the_dead(&mut self.consumer, |owner| self.endpoint.is_dead(owner))
     }
 
     fn tell(&mut self, stop: Option<Stop>) -> TryRecvError {
@@ -472,7 +482,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             };
             let index = match soon {
                 Some(index) => index,
-                None => match self.slot_at_the_end() {
+                None => match self.slot_or_end() {
                     Ok(index) => index,
                     Err(None) if wait => match self.wait(None) {
                         Ok(index) => index,
@@ -528,38 +538,41 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             // SAFETY: checked.
             Ok(()) => Ok(unsafe { message.assume_init() }),
             Err(invalid) => {
-                self.count_corrupt();
+                self.count_corrupt(1);
                 Err(corrupt(invalid))
             }
         }
     }
 
-    /// A message out of a batch, if there is one `ahead` positions on. None in its place if that is to be left out.
-    pub(super) fn copy_ahead(&mut self, ahead: u64) -> Option<Option<T>> {
-        let index = match self.consumer.ahead(ahead) {
-            Ahead::Message(index) => index,
-            Ahead::Skipped => {
-                self.consumer.passed_over(1);
-                return Some(None);
-            }
-            Ahead::Nothing => return None,
-        };
-        let message = self.copy(index, |invalid| invalid);
-        if message.is_err() {
-            self.count_corrupt();
+    /// What is `ahead` positions on in a batch.
+    pub(super) fn copy_ahead(&self, ahead: u64) -> Copied<T> {
+        match self.consumer.ahead(ahead) {
+            Ahead::Message(index) => match self.copy(index, |invalid| invalid) {
+                Ok(message) => Copied::Message(message),
+                Err(_) => Copied::Corrupt,
+            },
+            Ahead::Skipped => Copied::Skipped,
+            Ahead::Nothing => Copied::Nothing,
         }
-        Some(message.ok())
+    }
+
+    /// Gives back a batch of `taken` positions, of which some had no message.
+    pub(super) fn release_batch(&mut self, taken: u64, skipped: u64, corrupt: u64) {
+        self.consumer.passed_over(skipped);
+        self.count_corrupt(corrupt);
+        self.release(taken);
     }
 
     #[cold]
-    fn count_corrupt(&mut self) {
-        self.corrupt += 1;
-        count(&self.endpoint.counters().corrupt);
+    fn count_corrupt(&mut self, messages: u64) {
+        self.corrupt += messages;
+        let counter = &self.endpoint.counters().corrupt;
+        counter.store(self.corrupt, Ordering::Relaxed);
     }
 
     #[cold]
     fn drop_corrupt(&mut self) {
-        self.count_corrupt();
+        self.count_corrupt(1);
         self.release(1);
     }
 
@@ -567,7 +580,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     #[inline(always)]
     pub(super) fn release(&mut self, count: u64) {
         self.consumer.release(count);
-        if K::notify_senders::<T>(&mut self.wakers, &self.consumer, count) {
+        if K::notify_senders::<T>(&mut self.wakers, &self.consumer) {
             self::count(&self.endpoint.counters().wakes);
         }
     }
@@ -603,16 +616,13 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Result<usize, Stop> {
         loop {
             let wakers = &self.wakers;
-            let waited = self.endpoint.wait(
+            self.endpoint.wait(
                 &mut self.consumer,
                 deadline,
                 |consumer| consumer.slot().is_some(),
-                |consumer, endpoint| settle(consumer, |owner| endpoint.is_dead(owner)),
+                |consumer, endpoint| look_past_the_dead(consumer, |owner| endpoint.is_dead(owner)),
                 |consumer| K::notify_all_senders::<T>(wakers, consumer),
-            );
-            let skipped = self.consumer.skipped();
-            self.endpoint.counters().skipped.store(skipped, Relaxed);
-            waited?;
+            )?;
             if let Some(index) = self.consumer.slot() {
                 return Ok(index);
             }

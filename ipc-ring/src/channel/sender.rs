@@ -9,7 +9,7 @@ use super::{Kind, ManySenders, Spsc};
 use crate::error::{OpenError, Role, SendError, SendTimeoutError, TrySendError};
 use crate::layout::attention;
 use crate::message::ShmMessage;
-use crate::ring::Produce;
+use crate::ring::{Look, Produce};
 use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::Ordering;
@@ -51,7 +51,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         let (places, index) = (segment.places(), segment.index());
         // SAFETY: kind and header were checked against `K` and `T`; the segment lives in the endpoint, which is dropped with
         // the producer.
-        let producer = unsafe { K::producer(places, index, segment.own_entry()) };
+        let producer = unsafe { K::producer(places, index) };
         endpoint.join::<K>();
         Self {
             producer,
@@ -282,6 +282,9 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         if word & attention::LEFT != 0 && self.endpoint.is_closed() {
             return Err(TrySendError::Closed(()));
         }
+        if self.producer.is_open() {
+            self.abandon();
+        }
         self.producer.slot().ok_or(TrySendError::Full(()))
     }
 
@@ -289,6 +292,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     #[cold]
     #[inline(never)]
     fn slot(&mut self, deadline: Option<Instant>) -> Result<usize, SendTimeoutError<()>> {
+        let mut found_room = false;
         loop {
             match self.try_slot() {
                 Ok(index) => return Ok(index),
@@ -296,12 +300,17 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
                 Err(TrySendError::Forked(())) => return Err(SendTimeoutError::Forked(())),
                 Err(TrySendError::Full(())) => {}
             }
+            // Others were faster; or a peer breaks the rules, for whom no deadline is missed.
+            if found_room && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(SendTimeoutError::Timeout(()));
+            }
             self.wait_for_room(deadline).map_err(|stop| match stop {
                 Stop::TimedOut => SendTimeoutError::Timeout(()),
                 Stop::Closed => SendTimeoutError::Closed(()),
                 Stop::NameLost => SendTimeoutError::NameLost(()),
                 Stop::Died(_) => SendTimeoutError::ReceiverDied(()),
             })?;
+            found_room = true;
         }
     }
 
@@ -344,7 +353,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     }
 
     /// Gives up the slot that was answered last, if it was not published.
-    #[inline(always)]
+    #[cold]
     pub(super) fn abandon(&mut self) {
         if self.producer.abandon() {
             self.notify();
@@ -381,7 +390,10 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
             &mut self.producer,
             deadline,
             |producer| producer.has_room(),
-            |_, _| false,
+            |producer, _| match producer.has_room() {
+                true => Look::Ready,
+                false => Look::Nothing,
+            },
             |producer| waker.notify_surely(producer.call()),
         );
         if let Err(stop @ Stop::NameLost) = &waited {

@@ -276,7 +276,7 @@ fn settled_then_claimed(settle_it: fn(&Heap<u64>, Sender)) {
 
 #[test]
 fn what_the_dead_wrote_comes_before_what_the_next_claimant_writes() {
-    let swept = |heap: &Heap<u64>, _: Sender| sweep(&heap.ring(), 1);
+    let swept = |heap: &Heap<u64>, _: Sender| assert!(sweep(&heap.ring(), 1));
     check(move || settled_then_claimed(swept), &[Fault::SweepRelaxed]);
 }
 

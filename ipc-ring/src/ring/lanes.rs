@@ -192,6 +192,8 @@ pub(crate) struct Consumer<S> {
     number: u64,
     /// With no more lanes than these, none is idle.
     eager: usize,
+    /// The attention words say that we sleep. Then no lane becomes idle: that would take its word.
+    is_armed: bool,
     released: u64,
 }
 
@@ -219,6 +221,7 @@ impl<S: Slots + Clone> Consumer<S> {
             round: 0,
             number: attention::first(session) | attention::QUIET,
             eager,
+            is_armed: false,
             released: 0,
         }
     }
@@ -260,11 +263,17 @@ impl<S: Slots + Clone> Consumer<S> {
         }
     }
 
-    /// All lanes are to be looked at from now on: their producers will be called on otherwise.
-    pub(crate) fn forget_idle(&mut self) {
+    /// All attention words are about to say that we sleep, and no lane is idle until [`disarmed`](Self::disarmed).
+    pub(crate) fn arming(&mut self) {
         for lane in &mut self.lanes {
             lane.wake();
         }
+        self.is_armed = !planted(Fault::IdleWhileArmed);
+    }
+
+    /// The attention words say no longer that we sleep.
+    pub(crate) fn disarmed(&mut self) {
+        self.is_armed = false;
     }
 
     /// Turns to the next lane that has a message.
@@ -307,7 +316,8 @@ impl<S: Slots + Clone> Consumer<S> {
                 return Some((number, index));
             }
             lane.empty = lane.empty.saturating_add(1);
-            if lane.empty >= PATIENCE && lane.idle.is_none() && count > self.eager {
+            if lane.empty >= PATIENCE && lane.idle.is_none() && count > self.eager && !self.is_armed
+            {
                 self.number = self.number.wrapping_add(attention::STEP);
                 lane.idle = Some(lane.bell.ready().load(Ordering::Relaxed));
                 let word = &lane.consumer.ring().receivers().attention.0;
@@ -355,6 +365,11 @@ impl<S: Slots + Clone> Consume for Consumer<S> {
 
     fn turn(&self) -> u64 {
         self.turn.min(self.ring().capacity())
+    }
+
+    /// Whether any of them does.
+    fn is_full(&self) -> bool {
+        (0..self.lanes.len()).any(|lane| self.lane(lane).is_full())
     }
 
     fn is_empty(&self) -> bool {

@@ -41,6 +41,8 @@ use crate::sync::{Fault, Ordering, fence, order, planted, prefetch_for_write};
 const STATE: u64 = 3 << STATE_SHIFT;
 /// The hint is stored each time that this divides the position, or the capacity does.
 const HINT_EVERY: u64 = 16;
+/// So often a search that nothing fits begins again at head.
+const RETURNS: u32 = 2;
 /// So many slots are looked at before the hint.
 const STEPS: u64 = 8;
 /// The slot that many positions behind a claimed one is fetched for writing: a compare-exchange waits for its line, and for all
@@ -58,6 +60,8 @@ pub(crate) struct Producer<S> {
     tail: u64,
     /// As last seen.
     head: u64,
+    /// With this head, nothing that we saw made sense: there is no use in looking until it changes.
+    baffled: Option<u64>,
     /// The hint is stored when these bits of a position are 0.
     hint_mask: u64,
     /// How far ahead to prefetch.
@@ -76,6 +80,7 @@ impl<S: Slots> Producer<S> {
             open: false,
             tail: head,
             head,
+            baffled: None,
             hint_mask: capacity.min(HINT_EVERY) - 1,
             prefetch: if capacity >= 8 * PREFETCH {
                 PREFETCH
@@ -132,7 +137,8 @@ impl<S: Slots> Producer<S> {
         let capacity = self.ring.capacity();
         let mut position = self.tail;
         // Each step is forced by somebody's progress, or by a peer that breaks the rules, whom we follow no further than this.
-        for step in 0..capacity.saturating_mul(4).saturating_add(64) {
+        let mut returns = 0;
+        for step in 0..capacity.saturating_mul(2).saturating_add(64) {
             if step == STEPS {
                 position = self.later(position);
             }
@@ -150,9 +156,17 @@ impl<S: Slots> Producer<S> {
             }
             match self.claim(position) {
                 Ok(index) => return Some(index),
-                Err(seen) => position = self.after(position, seen),
+                Err(seen) => match self.after(position, seen) {
+                    Some(next) => position = next,
+                    None if returns < RETURNS => {
+                        returns += 1;
+                        position = self.head;
+                    }
+                    None => break,
+                },
             }
         }
+        self.baffled = Some(self.head);
         None
     }
 
@@ -184,19 +198,19 @@ impl<S: Slots> Producer<S> {
         self.later(self.head)
     }
 
-    /// Where to go on when the slot of `position` shows `seen`.
-    fn after(&mut self, position: u64, seen: u64) -> u64 {
+    /// Where to go on when the slot of `position` shows `seen`; nowhere, if that fits nothing.
+    fn after(&mut self, position: u64, seen: u64) -> Option<u64> {
         // What the slot shows, as a distance: it has the low 52 bits of a position.
         let shown = seen & !(STATE | OWNER);
         let ahead = shown.wrapping_sub(initial(position)) >> POSITION_SHIFT;
         if ahead == 0 {
-            return position.wrapping_add(1);
+            return Some(position.wrapping_add(1));
         }
         self.refresh();
         let next = position.wrapping_add(ahead).wrapping_add(1);
         let fits = ahead & (self.ring.capacity() - 1) == 0
             && next.wrapping_sub(self.head) <= self.ring.capacity();
-        if fits { next } else { self.head }
+        fits.then_some(next)
     }
 }
 
@@ -243,6 +257,11 @@ impl<S: Slots> Produce for Producer<S> {
         self.open = false;
     }
 
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        self.open
+    }
+
     #[cold]
     fn abandon(&mut self) -> bool {
         if !self.open || planted(Fault::ClaimForgotten) {
@@ -258,8 +277,10 @@ impl<S: Slots> Produce for Producer<S> {
 
     fn has_room(&self) -> bool {
         let head = self.ring.receivers().position.0.load(Ordering::Acquire);
-        // Not "less": while we wait, others may have gone on, and head with them, past where we were.
-        self.tail.wrapping_sub(head) != self.ring.capacity()
+        let ahead = self.tail.wrapping_sub(head);
+        // While we wait, others may have gone on, and head with them, past where we were.
+        let is_behind = ahead > self.ring.capacity() && !planted(Fault::RoomNotBehind);
+        (ahead < self.ring.capacity() || is_behind) && self.baffled != Some(head)
     }
 
     /// Counts messages that are being written as well.
@@ -284,10 +305,12 @@ fn len<S: Slots>(ring: &Ring<S>) -> u64 {
 }
 
 /// Settles what a dead holder of the index `owner` claimed. To be called by the index's new holder, before its first claim.
-pub(crate) fn sweep<S: Slots>(ring: &Ring<S>, owner: u32) {
+/// True if there was something.
+pub(crate) fn sweep<S: Slots>(ring: &Ring<S>, owner: u32) -> bool {
     if planted(Fault::NoSweep) {
-        return;
+        return false;
     }
+    let mut swept = false;
     for index in 0..ring.capacity() {
         let stamp = ring.slots.stamp(index as usize);
         let seen = stamp.load(Ordering::Relaxed);
@@ -297,8 +320,10 @@ pub(crate) fn sweep<S: Slots>(ring: &Ring<S>, owner: u32) {
             // before those of the next claimant.
             let release = order(Ordering::Release, Fault::SweepRelaxed);
             let _ = stamp.compare_exchange(seen, settled, release, Ordering::Relaxed);
+            swept = true;
         }
     }
+    swept
 }
 
 /// The consumer's private side.
@@ -306,7 +331,6 @@ pub(crate) struct Consumer<S> {
     ring: Ring<S>,
     /// The next position to receive; its own copy of the shared word.
     head: u64,
-    skipped: u64,
 }
 
 impl<S: Slots> Consumer<S> {
@@ -314,11 +338,7 @@ impl<S: Slots> Consumer<S> {
     /// kernel's word, and its stores are visible.
     pub(crate) fn take_over(ring: Ring<S>) -> Self {
         let head = ring.receivers().position.0.load(Ordering::Acquire);
-        Self {
-            ring,
-            head,
-            skipped: 0,
-        }
+        Self { ring, head }
     }
 
     #[inline(always)]
@@ -341,7 +361,7 @@ impl<S: Slots> Consumer<S> {
             if stamp != skipped(self.head) {
                 return None;
             }
-            self.skipped += 1;
+            self.passed_over(1);
             self.release(1);
         }
         None
@@ -424,12 +444,11 @@ impl<S: Slots> Consume for Consumer<S> {
         let _ = stamp.compare_exchange(claim, skip, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn passed_over(&mut self, count: u64) {
-        self.skipped += count;
-    }
-
-    fn skipped(&self) -> u64 {
-        self.skipped
+    fn passed_over(&self, count: u64) {
+        let skipped = &self.ring.receivers().bell.0.skipped;
+        // Relaxed: for people to read.
+        let before = skipped.load(Ordering::Relaxed);
+        skipped.store(before.wrapping_add(count), Ordering::Relaxed);
     }
 }
 

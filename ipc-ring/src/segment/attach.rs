@@ -9,10 +9,11 @@ use crate::layout::{
     REMOVE_WHEN_IDLE, SCHEMA_OFFSET, SPSC, Shape,
 };
 use crate::participant::Session;
+use crate::ring::mpsc;
 use crate::schema::{Schema, first_difference};
 use crate::sys::map::{Mapping, page_size};
 use crate::sys::{fork, lock};
-use crate::wait::Wait;
+use crate::wait::{Wait, Waker};
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::geteuid;
@@ -118,6 +119,12 @@ fn create_or_join(request: &Request, created: &mut bool) -> Result<Segment, Open
     let path = || request.object.to_string();
     let shape = request.wanted.shape()?;
     let mut patience = Patience::new(request.open_timeout);
+    // Who joins a ring once more can't say how long to wait, and should not fail by chance.
+    let again = match request.same_as {
+        Some(_) => Some(HANDOVER_PATIENCE),
+        None => request.open_timeout,
+    };
+    let mut again = Patience::new(again);
     let mut handover = Patience::new(Some(HANDOVER_PATIENCE));
     let mut must_create = request.create_new;
     loop {
@@ -140,7 +147,7 @@ fn create_or_join(request: &Request, created: &mut bool) -> Result<Segment, Open
                 None if patience.pause() => {}
                 None => return Err(OpenError::NotFound { path: path() }),
             },
-            Attempt::Again if patience.pause() => {}
+            Attempt::Again if again.pause() => {}
             Attempt::Again => return Err(OpenError::Busy { path: path() }),
             Attempt::Leaving(_) if handover.pause() => {}
             Attempt::Leaving(taken) => return Err(taken),
@@ -308,6 +315,8 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
         Place::NoneLeft { error, leaving } if leaving => return Ok(Attempt::Leaving(error)),
         Place::NoneLeft { error, .. } => return Err(error),
     };
+    // Before anything that takes time: until then, nobody can tell what a dead holder claimed from what we will.
+    settle_predecessor(&places, index);
     drop(own);
     // From here on the mapping alone holds the lock; unless the file system puts another file behind a mapping, as
     // overlayfs does.
@@ -388,6 +397,21 @@ fn take_place(request: &Request, own: &OwnedFd, places: &Places) -> Result<Place
         OpenError::TooManySenders { most: receiver }
     };
     Ok(Place::NoneLeft { error, leaving })
+}
+
+/// Settles what the last holder of the index `index`, which is ours now, may have claimed and left.
+fn settle_predecessor(places: &Places, index: u32) {
+    if places.header.kind != MPSC
+        || index == places.header.receiver()
+        || !places.entry(index).is_dirty()
+    {
+        return;
+    }
+    let ring = places.untyped_ring(0);
+    if mpsc::sweep(&ring, index) {
+        // It may sleep before what lies behind that claim.
+        Waker::new(false).notify_surely(ring.to_receivers());
+    }
 }
 
 /// Whoever owns the object can do anything to those who use it: it must be somebody to trust.

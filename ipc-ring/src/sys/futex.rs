@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// The word. In a segment it is exactly four bytes; under loom it carries a model of the kernel's queue.
+/// The word. In a segment it is exactly four bytes; under loom and shuttle it carries a model of the kernel's queue.
 #[repr(C)]
 pub(crate) struct Futex {
     word: crate::sync::AtomicU32,
@@ -14,6 +14,9 @@ pub(crate) struct Futex {
     queue: crate::sync::Mutex<u64>,
     #[cfg(loom)]
     woken: crate::sync::Condvar,
+    /// Who goes to sleep next returns at once.
+    #[cfg(shuttle)]
+    slice_is_over: std::sync::atomic::AtomicBool,
 }
 
 #[cfg(not(loom))]
@@ -82,6 +85,8 @@ mod model {
                 word: AtomicU32::new(0),
                 queue: crate::sync::Mutex::new(0),
                 woken: crate::sync::Condvar::new(),
+                #[cfg(shuttle)]
+                slice_is_over: false.into(),
             }
         }
 
@@ -89,13 +94,26 @@ mod model {
             self.word.load(Ordering::Acquire)
         }
 
-        /// Sleeps without a timeout, so that a wake that never comes is a deadlock, which loom reports.
+        /// Sleeps without a timeout, so that a wake that never comes is a deadlock, which is reported.
         pub(crate) fn wait(&self, ticket: u32, _: Duration) {
             let mut asleep = self.queue.lock().unwrap();
+            #[cfg(shuttle)]
+            if self.slice_is_over.swap(false, Ordering::Relaxed) {
+                return;
+            }
             if self.word.load(Ordering::Relaxed) == ticket {
                 *asleep += 1;
                 drop(self.woken.wait(asleep).unwrap());
             }
+        }
+
+        /// Has the slices end of all who sleep, or else of who is about to. For where a wake was owed by who died.
+        #[cfg(shuttle)]
+        pub(crate) fn end_slices(&self) {
+            let mut asleep = self.queue.lock().unwrap();
+            self.slice_is_over.store(*asleep == 0, Ordering::Relaxed);
+            *asleep = 0;
+            self.woken.notify_all();
         }
 
         pub(crate) fn wake(&self, count: u64) -> u64 {

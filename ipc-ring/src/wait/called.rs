@@ -92,7 +92,13 @@ impl<S: Slots> Called for mpsc::Producer<S> {
         let word = self.ring().to_senders().attention;
         let step = attention::armed(attention::STEP);
         // Relaxed: as for `arm`. Number 0 comes round once in 2^61 sleeps.
-        let before = word.fetch_add(step, Ordering::Relaxed);
+        let before = if planted(Fault::NumberShared) {
+            let before = word.load(Ordering::Relaxed);
+            word.store(before.wrapping_add(step), Ordering::Relaxed);
+            before
+        } else {
+            word.fetch_add(step, Ordering::Relaxed)
+        };
         attention::number(before.wrapping_add(step))
     }
 
@@ -115,7 +121,7 @@ impl<S: Slots + Clone> Called for lanes::Consumer<S> {
     }
 
     fn arm(&mut self, number: u64, fence: u64) -> u64 {
-        self.forget_idle();
+        self.arming();
         let number = match attention::next(number) {
             0 => attention::STEP,
             number => number,
@@ -133,5 +139,6 @@ impl<S: Slots + Clone> Called for lanes::Consumer<S> {
         for call in self.calls() {
             disarm(call, number, fence);
         }
+        self.disarmed();
     }
 }
