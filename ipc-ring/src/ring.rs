@@ -117,7 +117,9 @@ pub(crate) trait Consume {
     /// How many positions were released since some moment, wrapping.
     fn position(&self) -> u64;
 
-    /// Positions at most that may be looked at behind the slot that was answered last, until it is somebody else's turn.
+    /// Positions from the slot on that was answered last that may be looked at and released, until it is somebody else's
+    /// turn.
+    #[inline(always)]
     fn turn(&self) -> u64 {
         self.ring().capacity()
     }

@@ -10,7 +10,7 @@ use crate::wait::{ALL, Called, Waker};
 
 /// The kinds of ring: how many may send and receive, and in which order.
 #[expect(private_bounds, reason = "sealed: kinds are this crate's")]
-pub trait Kind: Mechanism {}
+pub trait Kind: Mechanism + 'static {}
 
 /// Kinds with several senders.
 pub trait ManySenders: Kind {}

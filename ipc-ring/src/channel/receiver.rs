@@ -97,7 +97,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let index = match self.slot_now() {
             Some(index) => index,
-            None => self.slot_or_why_not()?,
+            None => self.slot_behind_claim_or_why_not()?,
         };
         self.take(0, index, TryRecvError::Corrupt)
     }
@@ -188,7 +188,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// The slot of the next message behind `count` messages and `passed` places without one, which grows by those in
     /// between.
     fn message_ahead(&self, passed: &mut u64, count: u64) -> Option<usize> {
-        while *passed + count < self.consumer.ring().capacity() {
+        while *passed + count < self.consumer.turn() {
             match self.consumer.ahead(*passed + count) {
                 Ahead::Message(index) => return Some(index),
                 Ahead::Skipped => *passed += 1,
@@ -207,7 +207,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
     pub fn drain(&mut self) -> Drain<'_, T, K> {
         // Of several lanes, one has its turn.
-        let there = self.is_current() && self.slot_or_end().is_ok();
+        // An end is not told here: nobody would be there to hear it.
+        let there = self.slot_now().is_some()
+            || self.is_current() && self.slot_behind_claim_or_end().is_ok();
         let most = if there { self.consumer.turn() } else { 0 };
         Drain::new(self, most)
     }
@@ -302,7 +304,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// # Ok::<(), ipc_ring::RecvError>(())
     /// ```
     pub fn consume(&mut self) -> bool {
-        let there = self.is_current() && self.slot_behind_claim().is_some();
+        let there =
+            self.slot_now().is_some() || self.is_current() && self.slot_behind_claim().is_some();
         if there {
             self.release(1);
         }
@@ -402,14 +405,25 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// The slot to read next, with the reason why not.
     #[inline(never)]
     fn slot_or_why_not(&mut self) -> Result<usize, TryRecvError> {
+        match self.slot_now() {
+            Some(index) => Ok(index),
+            None => self.slot_behind_claim_or_why_not(),
+        }
+    }
+
+    /// The same, after there was none.
+    #[cold]
+    #[inline(never)]
+    fn slot_behind_claim_or_why_not(&mut self) -> Result<usize, TryRecvError> {
         if !self.is_current() {
             return Err(TryRecvError::Forked);
         }
-        self.slot_or_end().map_err(|stop| self.tell(stop))
+        self.slot_behind_claim_or_end()
+            .map_err(|stop| self.tell(stop))
     }
 
-    /// The slot to read next, with the end that there is instead.
-    fn slot_or_end(&mut self) -> Result<usize, Option<Stop>> {
+    /// After there was none: the slot to read next, with the end that there is instead.
+    fn slot_behind_claim_or_end(&mut self) -> Result<usize, Option<Stop>> {
         if let Some(index) = self.slot_behind_claim() {
             return Ok(index);
         }
@@ -417,17 +431,15 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         let ending = self.endpoint.known_ending();
         // If this is the end, then nothing is left behind a claim of the dead.
         match end_unless_found(ending, || self.look_past_the_dead()) {
-            Ok(_) => self.consumer.slot().ok_or(None),
+            Ok(Look::Ready) => self.consumer.slot().ok_or(None),
+            Ok(Look::Nothing | Look::Held) => Err(None),
             Err(stop) => Err(Some(stop)),
         }
     }
 
-    /// The slot to read next; if a claim has been in its way for long, its owner may be dead.
+    /// The slot to read next, if a claim has been in its way for so long that its owner may be dead, and is.
     fn slot_behind_claim(&mut self) -> Option<usize> {
-        let there = self.consumer.slot();
-        if there.is_some() || self.consumer.claimant().is_none() {
-            return there;
-        }
+        self.consumer.claimant()?;
         let position = self.consumer.position();
         if self.stuck.position != position {
             // Most claims are messages a moment later.
@@ -482,7 +494,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             };
             let index = match soon {
                 Some(index) => index,
-                None => match self.slot_or_end() {
+                None => match self.slot_behind_claim_or_end() {
                     Ok(index) => index,
                     Err(None) if wait => match self.wait(None) {
                         Ok(index) => index,

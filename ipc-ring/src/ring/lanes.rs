@@ -179,13 +179,23 @@ impl<S> Lane<S> {
     }
 }
 
+/// Which lanes are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// Those that are not idle.
+    Busy,
+    /// Those that are, behind a round of the others.
+    Idle,
+    All,
+}
+
 /// The consumer's private side.
 pub(crate) struct Consumer<S> {
     /// The lane of the current turn, at hand; its place in `lanes` holds an old copy.
     front: spsc::Consumer<S>,
     current: usize,
-    /// How many messages the turn may still have.
-    turn: u64,
+    /// The turn is over at this position of its lane.
+    turn_end: u64,
     lanes: Box<[Lane<S>]>,
     round: u32,
     /// The last number that asked for no wake.
@@ -194,6 +204,7 @@ pub(crate) struct Consumer<S> {
     eager: usize,
     /// The attention words say that we sleep. Then no lane becomes idle: that would take its word.
     is_armed: bool,
+    /// What was released in other turns, less where the front lane began: with its position it is what was released in all.
     released: u64,
 }
 
@@ -213,10 +224,11 @@ impl<S: Slots + Clone> Consumer<S> {
             idle: None,
         };
         let lanes: Box<[_]> = rings.into_iter().enumerate().map(lane).collect();
+        let front = lanes[0].consumer.clone();
         Self {
-            front: lanes[0].consumer.clone(),
+            turn_end: front.position().wrapping_add(TURN),
+            front,
             current: 0,
-            turn: TURN,
             lanes,
             round: 0,
             number: attention::first(session) | attention::QUIET,
@@ -282,34 +294,41 @@ impl<S: Slots + Clone> Consumer<S> {
     fn next_turn(&mut self) -> Option<usize> {
         self.lanes[self.current].consumer = self.front.clone();
         self.round = self.round.wrapping_add(1);
-        let full = self.round.is_multiple_of(FULL_ROUND);
-        let found = self.find(full).or_else(|| {
-            let look_at_all = !full && !planted(Fault::ReadyIsTrusted);
-            look_at_all.then(|| self.find(true)).flatten()
-        });
+        let first = match self.round.is_multiple_of(FULL_ROUND) {
+            true => Round::All,
+            false => Round::Busy,
+        };
+        let mut found = self.find(first);
+        if found.is_none() && first == Round::Busy && !planted(Fault::ReadyIsTrusted) {
+            found = self.find(Round::Idle);
+        }
         let (number, index) = found?;
+        self.released = self.position();
         self.front = self.lanes[number].consumer.clone();
+        self.released = self.released.wrapping_sub(self.front.position());
         self.current = number;
-        self.turn = TURN;
+        self.turn_end = self.front.position().wrapping_add(TURN);
         Some(index)
     }
 
-    /// The first lane behind the current one that has a message. `all`: idle ones are looked at, too.
-    fn find(&mut self, all: bool) -> Option<(usize, usize)> {
+    /// The first lane behind the current one that has a message.
+    fn find(&mut self, round: Round) -> Option<(usize, usize)> {
         let count = self.lanes.len();
+        if round == Round::Idle && !self.marks_idle() {
+            return None;
+        }
         for step in 1..=count {
             let number = match self.current + step {
                 behind if behind < count => behind,
                 wrapped => wrapped - count,
             };
             let lane = &mut self.lanes[number];
-            if let Some(idle) = lane.idle {
+            match lane.idle {
                 // Relaxed: a hint; what is there is told by the stamp.
-                if idle != lane.bell.ready().load(Ordering::Relaxed) {
-                    lane.wake();
-                } else if !all {
-                    continue;
-                }
+                Some(idle) if idle != lane.bell.ready().load(Ordering::Relaxed) => lane.wake(),
+                Some(_) if round == Round::Busy => continue,
+                None if round == Round::Idle => continue,
+                _ => {}
             }
             if let Some(index) = lane.consumer.front() {
                 lane.wake();
@@ -338,7 +357,7 @@ impl<S: Slots + Clone> Consume for Consumer<S> {
 
     #[inline(always)]
     fn slot(&mut self) -> Option<usize> {
-        if self.turn > 0
+        if self.front.position() != self.turn_end
             && let Some(index) = self.front.front()
         {
             return Some(index);
@@ -354,17 +373,19 @@ impl<S: Slots + Clone> Consume for Consumer<S> {
 
     #[inline(always)]
     fn release(&mut self, count: u64) {
+        debug_assert!(count <= self.turn_end.wrapping_sub(self.front.position()));
         self.front.release(count);
-        self.turn = self.turn.saturating_sub(count);
-        self.released = self.released.wrapping_add(count);
     }
 
+    #[inline(always)]
     fn position(&self) -> u64 {
-        self.released
+        self.released.wrapping_add(self.front.position())
     }
 
+    #[inline(always)]
     fn turn(&self) -> u64 {
-        self.turn.min(self.ring().capacity())
+        let left = self.turn_end.wrapping_sub(self.front.position());
+        left.min(self.ring().capacity())
     }
 
     /// Whether any of them does.

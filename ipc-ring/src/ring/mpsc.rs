@@ -409,6 +409,7 @@ impl<S: Slots> Consume for Consumer<S> {
         self.ring.receivers().position.0.store(self.head, release);
     }
 
+    #[inline(always)]
     fn position(&self) -> u64 {
         self.head
     }

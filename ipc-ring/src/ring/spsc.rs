@@ -177,6 +177,7 @@ impl<S: Slots> Consume for Consumer<S> {
         }
     }
 
+    #[inline(always)]
     fn position(&self) -> u64 {
         self.head
     }
