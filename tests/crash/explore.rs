@@ -4,13 +4,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use ipc_ring_tests::step::Progress;
 
 use crate::event::Event;
 use crate::image::{Image, Images, Object, Phase, View, changed_words};
 use crate::oracle::{Violation, judge};
 use crate::recover::{Order, Request, Survivor};
 use crate::scenario::Scenario;
-use crate::step::{Progress, Victim};
+use crate::step::Victim;
 
 /// Beyond this many instructions an operation counts as one that never returns. Joining takes some ten thousand.
 const MOST_STEPS: u64 = 20_000_000;

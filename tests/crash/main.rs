@@ -27,6 +27,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use ipc_ring_tests::step::{processors, stay_on, supported};
 
 use crate::controls::Control;
 use crate::explore::{Explorer, Report};
@@ -86,7 +87,7 @@ fn be_victim(role: &str, scenario: &Scenario, object: &Object) -> Result<()> {
 }
 
 fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
-    if let Err(reason) = step::supported() {
+    if let Err(reason) = supported() {
         println!("skipped: {reason}\n0 passed, 0 failed");
         return Ok(ExitCode::SUCCESS);
     }
@@ -181,7 +182,7 @@ fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
 
 /// Explores on every processor at once, each with victims and survivors of its own.
 fn explore_all(scenarios: &[Scenario], namespace: &str) -> Result<(Vec<Report>, Vec<Control>)> {
-    let processors = step::processors();
+    let processors = processors();
     if processors.is_empty() {
         bail!("the system does not say which processors may be used");
     }
@@ -192,7 +193,7 @@ fn explore_all(scenarios: &[Scenario], namespace: &str) -> Result<(Vec<Report>, 
         let workers = processors.iter().enumerate().map(|(worker, &processor)| {
             let (next, failures, reports, controls) = (&next, &failures, &reports, &controls);
             scope.spawn(move || -> Result<()> {
-                step::stay_on(processor)?;
+                stay_on(processor)?;
                 let mut explorer = Explorer::new(format!("{namespace}-{worker}"))?;
                 if worker == 0 {
                     *controls.lock().expect("no holder panics") = controls::run(&mut explorer)?;

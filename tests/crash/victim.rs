@@ -4,11 +4,11 @@ use std::hint::black_box;
 
 use anyhow::{Context as _, Result, ensure};
 use ipc_ring::{Builder, Receiver, Sender, Spsc, TryRecvError, TrySendError, spsc};
+use ipc_ring_tests::step::{marker, submit};
 
 use crate::image::Object;
 use crate::message::{Tag, Words};
 use crate::scenario::{Operation, Peer, Scenario, VICTIM};
-use crate::step::{marker, submit};
 
 /// The handles that are in use when the operation begins.
 struct Roles<const N: usize> {

@@ -56,6 +56,11 @@ impl Child {
         self.process.id()
     }
 
+    /// The id of the thread that plays the role.
+    pub fn thread(&self) -> i32 {
+        self.thread
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(self.process.id() as i32)
     }

@@ -3,19 +3,18 @@
 use anyhow::Context;
 use ipc_ring::FixedStr;
 use procfs::ProcError;
-use procfs::process::{Stat, all_processes};
+use procfs::process::{Process, Stat, all_processes};
 
 use crate::sample::{Sample, State, now_ns};
 
 /// Reads every process once, into `round`, which is cleared first.
 ///
 /// A process that ends while it is being read, or that this user may not look at, is left out.
-/// `sequence` and `sent_ns` stay 0: they belong to whoever sends the samples.
 pub(crate) fn read_round(round: &mut Vec<Sample>) -> anyhow::Result<()> {
     round.clear();
     for process in all_processes().context("cannot list /proc")? {
-        match process.and_then(|process| process.stat()) {
-            Ok(stat) => round.push(to_sample(&stat, now_ns())),
+        match process.and_then(|process| look_at(&process)) {
+            Ok(sample) => round.push(sample),
             Err(ProcError::NotFound(_) | ProcError::PermissionDenied(_)) => {}
             Err(error) => return Err(error).context("cannot read a process from /proc"),
         }
@@ -24,6 +23,13 @@ pub(crate) fn read_round(round: &mut Vec<Sample>) -> anyhow::Result<()> {
         sample.remaining = remaining;
     }
     Ok(())
+}
+
+/// What `process` is doing now, as a round of its own.
+///
+/// `sequence` and `sent_ns` stay 0: they belong to whoever sends the sample.
+pub(crate) fn look_at(process: &Process) -> Result<Sample, ProcError> {
+    Ok(to_sample(&process.stat()?, now_ns()))
 }
 
 fn to_sample(stat: &Stat, taken_ns: u64) -> Sample {

@@ -1,14 +1,16 @@
 //! Runs `sampler` and `monitor` as two processes, measures them, and checks that every message
-//! arrived, once and in order; then streams a file from one process to another.
+//! arrived, once and in order; has several senders at once send to one receiver, by either kind of
+//! ring for that; then streams a file from one process to another.
 //!
 //! ```sh
-//! cargo run --release --example demo              # streams the largest library of the toolchain
+//! cargo run --release --example demo              # 4 senders; the largest library of the toolchain
 //! cargo run --release --example demo -- FILE      # streams this file
+//! cargo run --release --example demo -- --senders 16
 //! ```
 //!
-//! The program starts itself six times: a sender and a receiver for each of three rings. What
+//! The program starts itself for every sender and every receiver of each of its rings. What
 //! either counted it reports in a line on its standard output, not through a ring. The exit code
-//! is 0 only if all of it adds up and no ring is left behind.
+//! is 0 only if all of it adds up and no ring is left behind; 2 if the arguments make no sense.
 
 #[path = "../common/dashboard.rs"]
 mod dashboard;
@@ -25,7 +27,10 @@ mod stop;
 #[path = "../common/table.rs"]
 mod table;
 
+mod arguments;
 mod burst;
+mod crowd;
+mod gate;
 mod paced;
 mod report;
 mod rings;
@@ -40,14 +45,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::arguments::{Arguments, USAGE};
+use crate::crowd::{CrowdReceived, CrowdSent, Summary};
 use crate::report::{Received, Sent, megabytes_per_second, per_second};
 use crate::rings::Rings;
 use crate::sample::Sample;
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::workers::{Interrupted, Worker};
-
-const USAGE: &str = "usage: demo [FILE]";
 
 /// A phase takes a few seconds; a worker that takes this long hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -60,14 +65,13 @@ fn main() -> ExitCode {
             let result = work(&role, &namespace.to_string_lossy(), rest);
             (format!("demo, as {role}"), result)
         }
-        [] => ("demo".to_owned(), demonstrate(None)),
-        [file] if !file.to_string_lossy().starts_with('-') => {
-            ("demo".to_owned(), demonstrate(Some(file)))
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        arguments => match Arguments::parse(arguments) {
+            Ok(arguments) => ("demo".to_owned(), demonstrate(&arguments)),
+            Err(wrong) => {
+                eprintln!("demo: {wrong}\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,6 +90,14 @@ fn work(role: &str, namespace: &str, rest: &[OsString]) -> anyhow::Result<()> {
         ("monitor", [show]) => report::print(&paced::receive(namespace, show == paced::LIVE)?),
         ("burst-sender", []) => report::print(&burst::send(namespace)?),
         ("burst-receiver", []) => report::print(&burst::receive(namespace)?),
+        ("crowd-sender", [kind]) => {
+            let kind = kind.to_string_lossy();
+            report::print(&crowd::send(namespace, &kind)?)
+        }
+        ("crowd-receiver", [kind, senders]) => {
+            let (kind, senders) = (kind.to_string_lossy(), senders.to_string_lossy());
+            report::print(&crowd::receive(namespace, &kind, senders.parse()?)?)
+        }
         ("file-sender", [file]) => report::print(&stream::send(namespace, file.as_ref())?),
         ("file-receiver", []) => report::print(&stream::receive(namespace)?),
         _ => bail!("no such role\n{USAGE}"),
@@ -93,16 +105,17 @@ fn work(role: &str, namespace: &str, rest: &[OsString]) -> anyhow::Result<()> {
 }
 
 /// The whole demonstration, as the user sees it.
-fn demonstrate(file: Option<&OsString>) -> anyhow::Result<()> {
+fn demonstrate(arguments: &Arguments) -> anyhow::Result<()> {
     // Anything wrong with the file is said before the first phase.
-    let source = Source::choose(file)?;
+    let source = Source::choose(arguments.file.as_ref())?;
     let stop = Stop::on_signals().context("cannot handle signals")?;
     let rings = Rings::new();
     let sampling = run_paced(&rings, &stop)?;
     let burst = run_burst(&rings, &stop)?;
+    let crowds = run_crowds(&rings, &stop, arguments.senders)?;
     let streaming = run_stream(&rings, &stop, &source)?;
     rings.remove()?;
-    let messages = sampling + burst + streaming;
+    let messages = sampling + burst + crowds + streaming;
     writeln!(
         io::stdout(),
         "\nAll {messages} messages arrived, once and in order; no ring is left behind."
@@ -125,7 +138,7 @@ fn run_paced(rings: &Rings, stop: &Stop) -> anyhow::Result<u64> {
     };
     let sampler = Worker::new("sampler", rings);
     let monitor = Worker::new("monitor", rings).argument(show);
-    let (sent, paced): (Sent, paced::Report) = workers::run(sampler, monitor, LIMIT, stop)?;
+    let (sent, paced): (Sent, paced::Report) = workers::run_pair(sampler, monitor, LIMIT, stop)?;
     paced.received.check(&sent)?;
     writeln!(
         out,
@@ -154,7 +167,7 @@ fn run_burst(rings: &Rings, stop: &Stop) -> anyhow::Result<u64> {
     )?;
     let sender = Worker::new("burst-sender", rings);
     let receiver = Worker::new("burst-receiver", rings);
-    let (sent, received): (Sent, Received) = workers::run(sender, receiver, LIMIT, stop)?;
+    let (sent, received): (Sent, Received) = workers::run_pair(sender, receiver, LIMIT, stop)?;
     received.check(&sent)?;
     writeln!(
         out,
@@ -167,11 +180,34 @@ fn run_burst(rings: &Rings, stop: &Stop) -> anyhow::Result<u64> {
     Ok(sent.messages)
 }
 
+fn run_crowds(rings: &Rings, stop: &Stop, senders: u32) -> anyhow::Result<u64> {
+    let mut out = io::stdout();
+    let plural = if senders == 1 { "" } else { "s" };
+    writeln!(
+        out,
+        "\n3. {senders} sender{plural} at once, as fast as the ring takes it, each for {:?}",
+        burst::DURATION,
+    )?;
+    let mut messages = 0;
+    for (kind, meaning) in crowd::KINDS {
+        let crowd = (0..senders).map(|_| Worker::new("crowd-sender", rings).argument(kind));
+        let receiver = Worker::new("crowd-receiver", rings)
+            .argument(kind)
+            .argument(senders.to_string());
+        let (sent, received): (Vec<CrowdSent>, CrowdReceived) =
+            workers::run(crowd.collect(), receiver, LIMIT, stop)?;
+        let summary = Summary::new(&sent, received).with_context(|| kind)?;
+        writeln!(out, "\n{kind}, {meaning}\n{summary}")?;
+        messages += summary.messages();
+    }
+    Ok(messages)
+}
+
 fn run_stream(rings: &Rings, stop: &Stop, source: &Source) -> anyhow::Result<u64> {
     let mut out = io::stdout();
     writeln!(
         out,
-        "\n3. {source}, in messages of {} bytes\n",
+        "\n4. {source}, in messages of {} bytes\n",
         size_of::<stream::Block>()
     )?;
     // Even a file of many gigabytes, from the slowest of disks, gets its time.
@@ -179,7 +215,7 @@ fn run_stream(rings: &Rings, stop: &Stop, source: &Source) -> anyhow::Result<u64
     let sender = Worker::new("file-sender", rings).argument(source.path());
     let receiver = Worker::new("file-receiver", rings);
     let (sent, received): (stream::FileSent, stream::FileReceived) =
-        workers::run(sender, receiver, limit, stop)?;
+        workers::run_pair(sender, receiver, limit, stop)?;
     received.received.check(&sent.sent)?;
     if (sent.bytes, sent.checksum) != (received.bytes, received.checksum) {
         bail!(

@@ -37,7 +37,7 @@ pub(crate) fn send(namespace: &str) -> anyhow::Result<Sent> {
     let ring = ipc_ring::spsc::<Sample>(RING)
         .namespace(namespace)
         .capacity(4096);
-    let mut sampler = Sampler::new(rings::sender(ring)?);
+    let mut sampler = Sampler::new(rings::sender(rings::made(ring))?);
     let stop = Stop::on_signals()?;
     let mut round = Vec::new();
     let started_ns = now_ns();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::iter::Sum;
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ pub(crate) struct Sent {
 }
 
 /// What a receiver saw, until the sender left.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Received {
     messages: u64,
     lost: u64,
@@ -65,6 +66,19 @@ impl Received {
             );
         }
         Ok(())
+    }
+}
+
+/// Of several senders' messages.
+impl Sum for Received {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            messages: sum.messages + one.messages,
+            lost: sum.lost + one.lost,
+            doubled: sum.doubled + one.doubled,
+            reordered: sum.reordered + one.reordered,
+            ended_ns: sum.ended_ns.max(one.ended_ns),
+        })
     }
 }
 
@@ -137,6 +151,24 @@ mod tests {
                 started_ns: 0,
             })
             .expect_err("shows nothing");
+    }
+
+    #[test]
+    fn a_sum_ends_with_the_last_of_its_parts() {
+        let at = |ended_ns, numbers: &[u64]| Received {
+            ended_ns,
+            ..received(numbers.iter().copied())
+        };
+        let parts = [at(3, &[0, 2, 2]), at(5, &[0, 2, 1]), at(4, &[])];
+        let Received {
+            messages,
+            lost,
+            doubled,
+            reordered,
+            ended_ns,
+        } = parts.into_iter().sum();
+        assert_eq!([messages, lost, doubled, reordered], [6, 1, 1, 1]);
+        assert_eq!(ended_ns, 5);
     }
 
     #[test]

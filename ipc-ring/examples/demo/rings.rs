@@ -1,15 +1,15 @@
 //! The names of this run's rings, and their removal.
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use ipc_ring::{Builder, Peer, Receiver, Sender, ShmMessage, Spsc};
+use ipc_ring::{Builder, Kind, Receiver, Sender, ShmMessage};
 
+use crate::gate;
 use crate::sample::now_ns;
 
-/// How long the one side may keep the other waiting at the start.
+/// How long the side that makes a ring may keep the others waiting for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A namespace of this run's own. What is left in it is removed when this goes: nothing, where
@@ -72,27 +72,25 @@ impl Drop for Rings {
     }
 }
 
-/// Makes a ring and waits until its receiver has come, so that what is measured is the ring and
-/// not the start of a process.
-pub(crate) fn sender<T: ShmMessage>(ring: Builder<T, Spsc>) -> anyhow::Result<Sender<T, Spsc>> {
-    let mut tx = ring
-        .create_new()
-        .remove_when_idle()
-        .sender()
-        .context("cannot make the ring")?;
-    let deadline = Instant::now() + PATIENCE;
-    while !matches!(tx.peer(), Peer::Alive { .. }) {
-        if Instant::now() > deadline {
-            bail!("no receiver came within {PATIENCE:?}");
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
+/// For the side that makes the ring, which goes with its last participant.
+pub(crate) fn made<T: ShmMessage, K: Kind>(ring: Builder<T, K>) -> Builder<T, K> {
+    ring.create_new().remove_when_idle()
+}
+
+/// Joins as a sender, once the ring is made, and waits until all others have joined.
+pub(crate) fn sender<T: ShmMessage, K: Kind>(ring: Builder<T, K>) -> anyhow::Result<Sender<T, K>> {
+    let tx = ring.open_timeout(PATIENCE).sender();
+    let tx = tx.context("cannot join the ring as a sender")?;
+    gate::pass()?;
     Ok(tx)
 }
 
-/// Waits until the sender has made the ring, and joins it.
-pub(crate) fn receiver<T: ShmMessage>(ring: Builder<T, Spsc>) -> anyhow::Result<Receiver<T, Spsc>> {
-    ring.open_timeout(PATIENCE)
-        .receiver()
-        .context("cannot join the ring")
+/// Joins as the receiver, likewise.
+pub(crate) fn receiver<T: ShmMessage, K: Kind>(
+    ring: Builder<T, K>,
+) -> anyhow::Result<Receiver<T, K>> {
+    let rx = ring.open_timeout(PATIENCE).receiver();
+    let rx = rx.context("cannot join the ring as its receiver")?;
+    gate::pass()?;
+    Ok(rx)
 }

@@ -1,4 +1,4 @@
-//! Phase 3: a file, from one process to another.
+//! Phase 4: a file, from one process to another.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -59,11 +59,8 @@ impl Digest {
 pub(crate) fn send(namespace: &str, path: &Path) -> anyhow::Result<FileSent> {
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     // A MiB of blocks in flight: what a core's own cache still holds.
-    let mut tx = rings::sender(
-        ipc_ring::spsc::<Block>(RING)
-            .namespace(namespace)
-            .capacity(256),
-    )?;
+    let ring = ipc_ring::spsc(RING).namespace(namespace).capacity(256);
+    let mut tx = rings::sender(rings::made(ring))?;
     let mut digest = Digest::default();
     let mut block = Block {
         sequence: 0,

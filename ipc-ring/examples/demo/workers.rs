@@ -1,18 +1,21 @@
-//! Runs this program as two other processes.
+//! Runs this program as several other processes.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 
+use crate::gate::{Gate, READY};
 use crate::report;
 use crate::rings::Rings;
 use crate::stop::Stop;
@@ -20,8 +23,11 @@ use crate::stop::Stop;
 /// The first argument of a worker: its role, its namespace and more follow.
 pub(crate) const AS: &str = "--as";
 
-/// How long the one may take to end after the other has failed: the ring tells it.
+/// How long the others may take to end after one has failed: the ring tells them.
 const PATIENCE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Descriptors of this process besides one for each worker.
+const OTHER_DESCRIPTORS: u64 = 64;
 
 /// The user asked the demo to end.
 #[derive(Debug)]
@@ -55,11 +61,11 @@ impl Worker {
     }
 
     /// Starts the process and a thread that passes on what it prints, as events of this `index`.
-    fn start(self, index: usize, events: Sender<Event>) -> anyhow::Result<Running> {
+    fn start(self, index: usize, gate: &Gate, events: Sender<Event>) -> anyhow::Result<Running> {
         let program = env::current_exe().context("cannot find this program's own file")?;
         let mut child = Command::new(program)
             .args(self.arguments)
-            .stdin(Stdio::null())
+            .stdin(gate.stdin().context("cannot hand on a pipe")?)
             .stdout(Stdio::piped())
             // Ctrl-C goes to the demo alone, which ends its workers.
             .process_group(0)
@@ -68,7 +74,12 @@ impl Worker {
         let stdout = child.stdout.take().expect("stdout is piped");
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = events.send(Event::Line(index, line));
+                let event = match line.strip_prefix(report::PREFIX) {
+                    Some(report) => Event::Report(index, report.to_owned()),
+                    None if line == READY => Event::Ready,
+                    None => Event::Line(line),
+                };
+                let _ = events.send(event);
             }
             // Its standard output ends with the process. Nobody listens if the demo is ending.
             let _ = events.send(Event::End(index));
@@ -83,11 +94,14 @@ impl Worker {
 }
 
 enum Event {
-    Line(usize, String),
+    /// A worker has come to the gate.
+    Ready,
+    Report(usize, String),
+    Line(String),
     End(usize),
 }
 
-/// A started process; it does not outlive this.
+/// A started process.
 struct Running {
     role: &'static str,
     child: Child,
@@ -98,17 +112,14 @@ struct Running {
 }
 
 impl Running {
-    /// What went wrong, unless it ended well.
+    /// How it went wrong, if it has ended.
     fn failure(&self) -> Option<String> {
         let role = self.role;
-        match self.status {
-            Some(status) if status.success() => None,
-            Some(status) => Some(match status.signal() {
-                Some(signal) => format!("the {role} was killed by signal {signal}"),
-                None => format!("the {role} failed"),
-            }),
-            None => Some(format!("the {role} did not end")),
-        }
+        let status = self.status.filter(|status| !status.success())?;
+        Some(match status.signal() {
+            Some(signal) => format!("the {role} was killed by signal {signal}"),
+            None => format!("the {role} failed"),
+        })
     }
 
     fn parse<R: DeserializeOwned>(&self) -> anyhow::Result<R> {
@@ -118,62 +129,170 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+/// Processes that work together; they do not outlive this.
+struct Crew {
+    workers: Vec<Running>,
+    /// Until all workers have come to it.
+    gate: Option<Gate>,
+    events: Receiver<Event>,
+}
+
+impl Crew {
+    fn start(workers: impl Iterator<Item = Worker>, stop: &Stop) -> anyhow::Result<Self> {
+        let (events_tx, events) = mpsc::channel();
+        let gate = Gate::new().context("cannot make a pipe")?;
+        let mut crew = Self {
+            workers: Vec::new(),
+            gate: None,
+            events,
+        };
+        for (index, worker) in workers.enumerate() {
+            if stop.asked() {
+                return Err(Interrupted.into());
+            }
+            let started = worker.start(index, &gate, events_tx.clone())?;
+            crew.workers.push(started);
+        }
+        crew.gate = Some(gate);
+        Ok(crew)
+    }
+
+    /// Goes along until all have ended, and prints what they print.
+    fn follow(&mut self, limit: Duration, stop: &Stop) -> anyhow::Result<()> {
+        let mut deadline = Instant::now() + limit;
+        let mut not_ready = self.workers.len();
+        while self.workers.iter().any(|worker| worker.status.is_none()) {
+            if stop.asked() {
+                return Err(Interrupted.into());
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            match self.events.recv_timeout(Duration::from_millis(50)) {
+                Ok(Event::Ready) => {
+                    not_ready -= 1;
+                    if not_ready == 0 {
+                        self.gate = None;
+                    }
+                }
+                Ok(Event::Report(index, report)) => self.workers[index].report = Some(report),
+                Ok(Event::Line(line)) => {
+                    writeln!(io::stdout(), "{line}").context("cannot print")?
+                }
+                Ok(Event::End(index)) => {
+                    let worker = &mut self.workers[index];
+                    worker.status = Some(worker.child.wait().context("cannot wait for a worker")?);
+                    if worker.failure().is_some() {
+                        if self.gate.is_some() {
+                            // The others would stay there.
+                            break;
+                        }
+                        deadline = deadline.min(Instant::now() + PATIENCE_AFTER_FAILURE);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("each thread says that it ends")
+                }
+            }
+        }
+        self.all_well()
+    }
+
+    fn all_well(&self) -> anyhow::Result<()> {
+        let mut failures: Vec<String> = self.workers.iter().filter_map(Running::failure).collect();
+        // Who was still at the gate when another failed is not to blame.
+        if self.gate.is_none() || failures.is_empty() {
+            let left = self.workers.iter().filter(|worker| worker.status.is_none());
+            failures.extend(left.map(|worker| format!("the {} did not end", worker.role)));
+        }
+        if !failures.is_empty() {
+            bail!(counted(&failures));
+        }
+        Ok(())
+    }
+}
+
+/// What there is among `failures`, each with how often, if that is more than once.
+fn counted(failures: &[String]) -> String {
+    let mut times = BTreeMap::new();
+    for failure in failures {
+        *times.entry(failure.as_str()).or_insert(0) += 1;
+    }
+    let counted = times.into_iter().map(|(failure, times)| match times {
+        1 => failure.to_owned(),
+        _ => format!("{failure} ({times} times)"),
+    });
+    counted.collect::<Vec<_>>().join(", ")
+}
+
+impl Drop for Crew {
     fn drop(&mut self) {
-        if self.status.is_none() {
-            // It may have ended by itself just now: either way, it has when `wait` returns, and
-            // with it its part in the ring.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        self.workers.retain(|worker| worker.status.is_none());
+        // All before any is waited for: none need report the death of another.
+        for worker in &mut self.workers {
+            let _ = worker.child.kill();
+        }
+        for worker in &mut self.workers {
+            // When this returns it has ended, and with it its part in the ring.
+            let _ = worker.child.wait();
         }
     }
 }
 
-/// Runs the two until both have ended, prints what they print, and returns what they reported.
+/// Runs senders and their receiver until all have ended, prints what they print, and returns what
+/// they reported.
 ///
-/// Both are killed if they take longer than `limit`, or if this process is asked to stop.
+/// All are killed if they take longer than `limit`, or if this process is asked to stop.
 pub(crate) fn run<S: DeserializeOwned, R: DeserializeOwned>(
+    senders: Vec<Worker>,
+    receiver: Worker,
+    limit: Duration,
+    stop: &Stop,
+) -> anyhow::Result<(Vec<S>, R)> {
+    allow_descriptors(senders.len() as u64 + 1)?;
+    // The receiver first: where it makes the ring, all others wait for it.
+    let workers = std::iter::once(receiver).chain(senders);
+    let mut crew = Crew::start(workers, stop)?;
+    crew.follow(limit, stop)?;
+    let [receiver, senders @ ..] = crew.workers.as_slice() else {
+        unreachable!("the receiver is always there");
+    };
+    let sent = senders.iter().map(Running::parse).collect::<Result<_, _>>();
+    Ok((sent?, receiver.parse()?))
+}
+
+/// Runs one sender and its receiver.
+pub(crate) fn run_pair<S: DeserializeOwned, R: DeserializeOwned>(
     sender: Worker,
     receiver: Worker,
     limit: Duration,
     stop: &Stop,
 ) -> anyhow::Result<(S, R)> {
-    let (events_tx, events) = mpsc::channel();
-    let mut workers = [
-        sender.start(0, events_tx.clone())?,
-        receiver.start(1, events_tx)?,
-    ];
-    let mut deadline = Instant::now() + limit;
-    while workers.iter().any(|worker| worker.status.is_none()) {
-        if stop.asked() {
-            // Both before either is waited for: the second need not report the death of the first.
-            for worker in &mut workers {
-                let _ = worker.child.kill();
-            }
-            return Err(Interrupted.into());
-        }
-        if Instant::now() > deadline {
-            break;
-        }
-        match events.recv_timeout(Duration::from_millis(50)) {
-            Ok(Event::Line(index, line)) => match line.strip_prefix(report::PREFIX) {
-                Some(report) => workers[index].report = Some(report.to_owned()),
-                None => writeln!(io::stdout(), "{line}").context("cannot print")?,
-            },
-            Ok(Event::End(index)) => {
-                let worker = &mut workers[index];
-                worker.status = Some(worker.child.wait().context("cannot wait for a worker")?);
-                if worker.failure().is_some() {
-                    deadline = deadline.min(Instant::now() + PATIENCE_AFTER_FAILURE);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => unreachable!("each thread says that it ends"),
-        }
+    let (mut sent, received) = run(vec![sender], receiver, limit, stop)?;
+    Ok((sent.remove(0), received))
+}
+
+/// What this many workers print takes a descriptor for each, and the usual limit is 1,024.
+fn allow_descriptors(workers: u64) -> anyhow::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let needed = workers + OTHER_DESCRIPTORS;
+    if needed > hard {
+        bail!("{workers} workers take {needed} descriptors, and the limit is {hard} (ulimit -Hn)");
     }
-    let failures: Vec<String> = workers.iter().filter_map(Running::failure).collect();
-    if !failures.is_empty() {
-        bail!(failures.join(", "));
+    if needed > soft {
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard).context("cannot raise ulimit -n")?;
     }
-    Ok((workers[0].parse()?, workers[1].parse()?))
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_many_is_told_once() {
+        let failures = ["it failed", "it hangs", "it failed"].map(str::to_owned);
+        assert_eq!(counted(&failures), "it failed (2 times), it hangs");
+    }
 }
