@@ -213,6 +213,8 @@ pub(crate) enum Fault {
     HintBeforeClaim,
     /// A claim is skipped by a store.
     SkipByStore,
+    /// The consumer stores a stamp once more after it has released the slot.
+    TouchLate,
     /// A claim is skipped without asking whether its owner is dead.
     SkipUnasked,
     /// The new holder of an index does not sweep.

@@ -109,6 +109,7 @@ fn messages_of_two_senders_arrive_whole_and_once_with_one_slot() {
             Fault::ReleaseEarly,
             Fault::ClaimByStore,
             Fault::ClaimUnread,
+            Fault::TouchLate,
         ],
     );
 }
