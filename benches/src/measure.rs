@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 
 use crate::{
     contender::{Outcome, Plan},
-    contenders::{Cell, Entry, Pattern},
+    contenders::{Cell, Entry, OURS, many_senders},
     machine::Cores,
     stats::{Estimate, median},
     timed_loop::Layout,
+    workload::{Pattern, Workload},
 };
 
 /// How to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) cores: Cores,
     pub(crate) rounds: usize,
@@ -32,11 +33,10 @@ pub(crate) struct Measurement {
     pub(crate) disturbed_runs: usize,
 }
 
-/// What one pattern gave at one size of message.
+/// What was measured in one workload.
 #[derive(Debug)]
 pub(crate) struct CellResult {
-    pub(crate) pattern: Pattern,
-    pub(crate) message_bytes: usize,
+    pub(crate) workload: Workload,
     /// In the order of their first mention.
     pub(crate) standings: Vec<Standing>,
 }
@@ -61,11 +61,38 @@ impl Standing {
     }
 }
 
+/// One contender's value divided by another's.
+#[derive(Debug)]
+pub(crate) struct Ratio {
+    pub(crate) of: &'static str,
+    pub(crate) to: &'static str,
+    pub(crate) estimate: Estimate,
+}
+
 impl CellResult {
     pub(crate) fn standing(&self, contender: &str) -> Option<&Standing> {
         self.standings
             .iter()
             .find(|standing| standing.contender == contender)
+    }
+
+    /// The contenders whose values are divided by whose: one ring of this project by everybody's, or some by some.
+    pub(crate) fn ratios(&self) -> Vec<Ratio> {
+        let pairs: Vec<(&'static str, &'static str)> = match self.workload.pattern {
+            Pattern::RoundTrip | Pattern::Throughput => {
+                let others = self.standings.iter().map(|other| (OURS, other.contender));
+                others.filter(|(ours, other)| ours != other).collect()
+            }
+            Pattern::ManySenders => many_senders::RATIOS.into(),
+        };
+        let ratio = |(of, to)| {
+            Some(Ratio {
+                of,
+                to,
+                estimate: self.standing(of)?.ratio_to(self.standing(to)?),
+            })
+        };
+        pairs.into_iter().filter_map(ratio).collect()
     }
 
     fn new(cell: &Cell, samples: Vec<Vec<f64>>) -> Self {
@@ -81,15 +108,19 @@ impl CellResult {
                 .find(|known| known.contender == entry.contender)
             {
                 None => standings.push(candidate),
-                Some(known) if cell.pattern.is_better(middle(&candidate), middle(known)) => {
+                Some(known)
+                    if cell
+                        .workload
+                        .pattern
+                        .is_better(middle(&candidate), middle(known)) =>
+                {
                     *known = candidate
                 }
                 Some(_) => {}
             }
         }
         Self {
-            pattern: cell.pattern,
-            message_bytes: cell.message_bytes,
+            workload: cell.workload,
             standings,
         }
     }
@@ -130,7 +161,7 @@ pub(crate) fn measure(cells: &[Cell], settings: &Settings) -> Result<Measurement
             runner.rng.shuffle(&mut order);
             for idx in order {
                 let outcome = runner.run(cell, &cell.entries[idx], lengths[idx])?;
-                samples[idx].push(cell.pattern.value(outcome.nanoseconds_per_message));
+                samples[idx].push(cell.workload.pattern.value(outcome.nanoseconds_per_message));
             }
         }
     }
@@ -177,7 +208,7 @@ impl Runner<'_> {
 
     fn run(&mut self, cell: &Cell, entry: &Entry, timed: u64) -> Result<Outcome> {
         let plan = Plan {
-            cores: self.settings.cores,
+            cores: &self.settings.cores,
             separation: entry.separation,
             timed,
             // Every slot of a ring has been written and read before the clock starts.
@@ -185,11 +216,8 @@ impl Runner<'_> {
             layouts: [Layout::random(self.rng), Layout::random(self.rng)],
         };
         let outcome = (entry.run)(&plan).with_context(|| {
-            let (pattern, bytes) = (cell.pattern.name(), cell.message_bytes);
-            format!(
-                "{} ({}) in {pattern}/{bytes}",
-                entry.contender, entry.variant
-            )
+            let (contender, variant) = (entry.contender, entry.variant);
+            format!("{contender} ({variant}) in {}", cell.workload)
         })?;
         self.runs += 1;
         self.disturbed_runs += usize::from(outcome.preemptions > 0);
@@ -216,8 +244,11 @@ mod tests {
     fn the_better_variant_stands_for_its_contender() {
         let standing_of = |pattern| {
             let cell = Cell {
-                pattern,
-                message_bytes: 8,
+                workload: Workload {
+                    pattern,
+                    message_bytes: 8,
+                    senders: 1,
+                },
                 entries: vec![entry("a", "x"), entry("b", "x"), entry("a", "y")],
             };
             let samples = vec![vec![1.0, 1.0, 9.0], vec![2.0; 3], vec![3.0; 3]];
