@@ -1,4 +1,4 @@
-//! What a contender has to offer, and how its two patterns are run.
+//! What a contender has to offer, and how its patterns are run.
 //!
 //! All contenders do the same work in the same loops: a round trip fills a message, has the other side send it back
 //! and checks it; a stream fills numbered messages on one side, or on several, and checks every byte of them on the other.
@@ -184,9 +184,9 @@ where
     let began = senders.iter().map(|leg| leg.began).min();
     let elapsed = receiver.ended.since(began.expect("there is a sender"));
     let messages = SENDERS as u64 * (numbers[1].end - numbers[1].start);
-    let alone = match plan.cores.are_enough_for(SENDERS) {
-        true => &legs[..],
-        false => &legs[SENDERS..],
+    let alone = match plan.cores.senders_a_core(SENDERS) {
+        1 => &legs[..],
+        _ => &legs[SENDERS..],
     };
     Outcome::new(elapsed, messages, &legs, alone)
 }

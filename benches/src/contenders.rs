@@ -46,7 +46,7 @@ const OURS_TRYING: &str = "ipc-ring, try";
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) contender: &'static str,
-    pub(crate) variant: &'static str,
+    pub(crate) variant: String,
     pub(crate) separation: Separation,
     /// How many messages it holds at most, as far as it counts in messages.
     pub(crate) slots: usize,
@@ -56,27 +56,17 @@ pub(crate) struct Entry {
 type Run = fn(&Plan<'_>) -> Result<Outcome>;
 
 impl Entry {
-    const fn between_processes(
-        contender: &'static str,
-        variant: &'static str,
-        slots: usize,
-        run: Run,
-    ) -> Self {
+    fn between_processes(contender: &'static str, variant: &str, slots: usize, run: Run) -> Self {
         Self {
             contender,
-            variant,
+            variant: variant.to_owned(),
             separation: Separation::Processes,
             slots,
             run,
         }
     }
 
-    const fn between_threads(
-        contender: &'static str,
-        variant: &'static str,
-        slots: usize,
-        run: Run,
-    ) -> Self {
+    fn between_threads(contender: &'static str, variant: &str, slots: usize, run: Run) -> Self {
         Self {
             separation: Separation::Threads,
             ..Self::between_processes(contender, variant, slots, run)
@@ -84,7 +74,7 @@ impl Entry {
     }
 
     /// For those that do not count in messages: they warm up with as many as the smaller rings.
-    const fn plain(contender: &'static str, variant: &'static str, run: Run) -> Self {
+    fn plain(contender: &'static str, variant: &str, run: Run) -> Self {
         Self::between_processes(contender, variant, FEW, run)
     }
 }
@@ -186,6 +176,20 @@ fn sized<const WORDS: usize, const LINES: usize>() -> [Cell; 2] {
 mod tests {
     use super::*;
     use crate::{machine::Cores, timed_loop::Layout};
+
+    #[test]
+    fn every_ratio_is_between_contenders_that_meet() {
+        let cells = many_senders::cells();
+        for (of, to) in many_senders::RATIOS {
+            let meet = |cell: &Cell| {
+                [of, to].iter().all(|&name| {
+                    let mut entries = cell.entries.iter();
+                    entries.any(|entry| entry.contender == name)
+                })
+            };
+            assert!(cells.iter().any(meet), "{of} / {to}");
+        }
+    }
 
     #[test]
     fn every_contender_delivers_what_was_sent() {

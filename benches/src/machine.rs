@@ -75,9 +75,9 @@ impl Cores {
         }
     }
 
-    /// Whether each of so many senders has a core for itself.
-    pub(crate) fn are_enough_for(&self, senders: usize) -> bool {
-        senders < self.0.len()
+    /// How many of so many senders run on one core.
+    pub(crate) fn senders_a_core(&self, senders: usize) -> usize {
+        senders.div_ceil(self.0.len() - 1)
     }
 
     /// Whether some are hardware threads of one core, which is another machine than as many cores are.
@@ -305,8 +305,10 @@ mod tests {
         assert_eq!(cores.to_string(), "4,2,7");
         assert_eq!(cores.of_receiver(), 2);
         assert_eq!([0, 1, 2, 3].map(|nth| cores.of_sender(nth)), [4, 7, 4, 7]);
-        assert!(cores.are_enough_for(2));
-        assert!(!cores.are_enough_for(3));
+        assert_eq!(
+            [1, 2, 3, 4].map(|all| cores.senders_a_core(all)),
+            [1, 1, 2, 2]
+        );
     }
 
     #[test]

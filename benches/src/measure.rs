@@ -13,12 +13,15 @@ use crate::{
     workload::{Pattern, Workload},
 };
 
+/// So many runs decide how long the others are.
+const CALIBRATIONS: usize = 3;
+
 /// How to measure.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) cores: Cores,
     pub(crate) rounds: usize,
-    /// How long the timed part of a run takes.
+    /// How long the timed part of a run takes, for each sender that shares a core with others: all get some slices of it.
     pub(crate) run_time: Duration,
     /// Decides on orders and layouts.
     pub(crate) seed: u64,
@@ -45,7 +48,7 @@ pub(crate) struct CellResult {
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub(crate) contender: &'static str,
-    pub(crate) variant: &'static str,
+    pub(crate) variant: String,
     /// One value a round, in the pattern's unit.
     pub(crate) sample: Vec<f64>,
 }
@@ -100,7 +103,7 @@ impl CellResult {
         for (entry, sample) in cell.entries.iter().zip(samples) {
             let candidate = Standing {
                 contender: entry.contender,
-                variant: entry.variant,
+                variant: entry.variant.clone(),
                 sample,
             };
             match standings
@@ -193,17 +196,23 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Finds out how many messages take the time of a run.
     fn calibrate(&mut self, cell: &Cell, entry: &Entry) -> Result<u64> {
-        let wanted = self.settings.run_time.as_nanos() as f64;
+        let sharing = self.settings.cores.senders_a_core(cell.workload.senders);
+        let wanted = self.settings.run_time.as_nanos() as f64 * sharing as f64;
         let mut timed = 4 * entry.slots as u64;
         loop {
             let taken = self.run(cell, entry, timed)?.nanoseconds_per_message * timed as f64;
             let factor = wanted / taken;
             if factor < 3.0 {
-                return Ok((timed as f64 * factor) as u64 + 1);
+                break;
             }
             // A short run may have been a slow one: approach.
             timed = (timed as f64 * factor.min(20.0) / 2.0) as u64;
         }
+        // What came last may have been disturbed.
+        let mut each = (0..CALIBRATIONS)
+            .map(|_| Ok(self.run(cell, entry, timed)?.nanoseconds_per_message))
+            .collect::<Result<Vec<f64>>>()?;
+        Ok((wanted / median(&mut each)) as u64 + 1)
     }
 
     fn run(&mut self, cell: &Cell, entry: &Entry, timed: u64) -> Result<Outcome> {
@@ -216,7 +225,7 @@ impl Runner<'_> {
             layouts: [Layout::random(self.rng), Layout::random(self.rng)],
         };
         let outcome = (entry.run)(&plan).with_context(|| {
-            let (contender, variant) = (entry.contender, entry.variant);
+            let (contender, variant) = (entry.contender, &entry.variant);
             format!("{contender} ({variant}) in {}", cell.workload)
         })?;
         self.runs += 1;
@@ -233,7 +242,7 @@ mod tests {
     fn entry(contender: &'static str, variant: &'static str) -> Entry {
         Entry {
             contender,
-            variant,
+            variant: variant.to_owned(),
             separation: Separation::Processes,
             slots: 1,
             run: |_| unreachable!("never run here"),
@@ -254,7 +263,7 @@ mod tests {
             let samples = vec![vec![1.0, 1.0, 9.0], vec![2.0; 3], vec![3.0; 3]];
             let result = CellResult::new(&cell, samples);
             assert_eq!(result.standings.len(), 2);
-            result.standing("a").unwrap().variant
+            result.standing("a").unwrap().variant.clone()
         };
         assert_eq!(standing_of(Pattern::RoundTrip), "x");
         assert_eq!(standing_of(Pattern::Throughput), "y");

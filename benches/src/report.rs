@@ -98,7 +98,7 @@ fn add_rows(table: &mut Table, result: &CellResult) {
         let value = show(standing.estimate(), digits);
         add_row(
             standing.contender,
-            standing.variant,
+            &standing.variant,
             pattern.unit(),
             value,
             ratio,
@@ -213,7 +213,7 @@ mod tests {
     fn measured(pattern: Pattern, values: [(&'static str, f64); 2]) -> (Measurement, Settings) {
         let standing = |(contender, value)| Standing {
             contender,
-            variant: "",
+            variant: String::new(),
             sample: vec![value; 20],
         };
         let measurement = Measurement {

@@ -1,8 +1,8 @@
 //! Rings that take several senders, beside each other: with one sender, and with more than small machines have cores.
 
 use super::{
-    Cell, Entry, FEW, MANY, array_queue,
-    ours::{self, Lanes, Mpsc, Sleeping, Spsc, Trying, Waiting},
+    Cell, Entry, FEW, MANY, Run, array_queue,
+    ours::{Lanes, Mpsc, Ring, Sleeping, Spsc, Trying, Waiting},
     rtrb, thingbuf,
 };
 use crate::{
@@ -43,82 +43,67 @@ pub(crate) const RATIOS: [(&str, &str); 7] = [
 /// A message and its stamp take a quarter of a line, or a line.
 pub(super) fn cells() -> [Cell; 4] {
     [
-        cell::<1, 1>(from_one::<1>()),
-        cell::<7, 1>(from_one::<7>()),
-        cell::<1, 4>(from_several::<1, 4>()),
-        cell::<7, 4>(from_several::<7, 4>()),
+        cell::<1, 1>(),
+        cell::<7, 1>(),
+        cell::<1, 4>(),
+        cell::<7, 4>(),
     ]
 }
 
-/// With what is measured whatever the number of senders, `entries` besides.
-fn cell<const WORDS: usize, const SENDERS: usize>(entries: Vec<Entry>) -> Cell {
-    let (between_processes, between_threads) = (Entry::between_processes, Entry::between_threads);
-    #[rustfmt::skip] // A table: one variant of a contender a line.
-    let mut all = vec![
-        between_processes(MPSC, "1 Ki slots, spinning", FEW, stream::<ours::Ring<WORDS, FEW, Mpsc<SENDERS>, Waiting>, WORDS, SENDERS>),
-        between_processes(MPSC, "16 Ki slots, spinning", MANY, stream::<ours::Ring<WORDS, MANY, Mpsc<SENDERS>, Waiting>, WORDS, SENDERS>),
-        between_processes(MPSC_TRYING, "1 Ki slots, pause", FEW, stream::<ours::Ring<WORDS, FEW, Mpsc<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
-        between_processes(MPSC_TRYING, "16 Ki slots, pause", MANY, stream::<ours::Ring<WORDS, MANY, Mpsc<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
-        between_processes(LANES, "1 Ki slots, spinning", SENDERS * FEW, stream::<ours::Ring<WORDS, FEW, Lanes<SENDERS>, Waiting>, WORDS, SENDERS>),
-        between_processes(LANES, "16 Ki slots, spinning", SENDERS * MANY, stream::<ours::Ring<WORDS, MANY, Lanes<SENDERS>, Waiting>, WORDS, SENDERS>),
-        between_processes(LANES_TRYING, "1 Ki slots, pause", SENDERS * FEW, stream::<ours::Ring<WORDS, FEW, Lanes<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
-        between_processes(LANES_TRYING, "16 Ki slots, pause", SENDERS * MANY, stream::<ours::Ring<WORDS, MANY, Lanes<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
-        between_processes(LANES_OF_16, "1 Ki slots, spinning", SENDERS * FEW, stream::<ours::Ring<WORDS, FEW, Lanes<16>, Waiting>, WORDS, SENDERS>),
-        between_processes(LANES_OF_16, "16 Ki slots, spinning", SENDERS * MANY, stream::<ours::Ring<WORDS, MANY, Lanes<16>, Waiting>, WORDS, SENDERS>),
-        between_threads(ARRAY_QUEUE, "1 Ki slots, busy", FEW, stream::<array_queue::Queue<WORDS, FEW, Busy>, WORDS, SENDERS>),
-        between_threads(ARRAY_QUEUE, "16 Ki slots, busy", MANY, stream::<array_queue::Queue<WORDS, MANY, Busy>, WORDS, SENDERS>),
-        between_threads(ARRAY_QUEUE, "1 Ki slots, pause", FEW, stream::<array_queue::Queue<WORDS, FEW, Pause>, WORDS, SENDERS>),
-        between_threads(ARRAY_QUEUE, "16 Ki slots, pause", MANY, stream::<array_queue::Queue<WORDS, MANY, Pause>, WORDS, SENDERS>),
-        between_threads(THINGBUF, "1 Ki slots, busy", FEW, stream::<thingbuf::Queue<WORDS, FEW, Busy>, WORDS, SENDERS>),
-        between_threads(THINGBUF, "16 Ki slots, busy", MANY, stream::<thingbuf::Queue<WORDS, MANY, Busy>, WORDS, SENDERS>),
-        between_threads(THINGBUF, "1 Ki slots, pause", FEW, stream::<thingbuf::Queue<WORDS, FEW, Pause>, WORDS, SENDERS>),
-        between_threads(THINGBUF, "16 Ki slots, pause", MANY, stream::<thingbuf::Queue<WORDS, MANY, Pause>, WORDS, SENDERS>),
-    ];
-    all.extend(entries);
+fn cell<const WORDS: usize, const SENDERS: usize>() -> Cell {
+    let mut entries = entries_of::<WORDS, SENDERS, FEW>("1 Ki slots");
+    entries.extend(entries_of::<WORDS, SENDERS, MANY>("16 Ki slots"));
     Cell {
         workload: Workload {
             pattern: Pattern::ManySenders,
             message_bytes: WORDS * 8,
             senders: SENDERS,
         },
-        entries: all,
+        entries,
     }
 }
 
-/// What takes one sender only.
-fn from_one<const WORDS: usize>() -> Vec<Entry> {
-    let (between_processes, between_threads) = (Entry::between_processes, Entry::between_threads);
+/// The variants with so many slots; of lanes: in each.
+fn entries_of<const WORDS: usize, const SENDERS: usize, const SLOTS: usize>(
+    size: &str,
+) -> Vec<Entry> {
+    let processes = |contender: &'static str, way: &str, slots: usize, run: Run| {
+        Entry::between_processes(contender, &format!("{size}, {way}"), slots, run)
+    };
+    let threads = |contender: &'static str, way: &str, slots: usize, run: Run| {
+        Entry::between_threads(contender, &format!("{size}, {way}"), slots, run)
+    };
     #[rustfmt::skip] // A table: one variant of a contender a line.
-    let entries = vec![
-        between_processes(SPSC, "1 Ki slots, spinning", FEW, stream::<ours::Ring<WORDS, FEW, Spsc, Waiting>, WORDS, 1>),
-        between_processes(SPSC, "16 Ki slots, spinning", MANY, stream::<ours::Ring<WORDS, MANY, Spsc, Waiting>, WORDS, 1>),
-        between_threads("rtrb", "1 Ki slots, busy", FEW, stream::<rtrb::Ring<WORDS, FEW, Busy>, WORDS, 1>),
-        between_threads("rtrb", "16 Ki slots, busy", MANY, stream::<rtrb::Ring<WORDS, MANY, Busy>, WORDS, 1>),
-        between_threads("rtrb", "1 Ki slots, pause", FEW, stream::<rtrb::Ring<WORDS, FEW, Pause>, WORDS, 1>),
-        between_threads("rtrb", "16 Ki slots, pause", MANY, stream::<rtrb::Ring<WORDS, MANY, Pause>, WORDS, 1>),
+    let mut entries = vec![
+        processes(MPSC, "spinning", SLOTS, stream::<Ring<WORDS, SLOTS, Mpsc<SENDERS>, Waiting>, WORDS, SENDERS>),
+        processes(MPSC_TRYING, "pause", SLOTS, stream::<Ring<WORDS, SLOTS, Mpsc<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
+        processes(LANES, "spinning", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Waiting>, WORDS, SENDERS>),
+        processes(LANES_TRYING, "pause", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
+        processes(LANES_OF_16, "spinning", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<16>, Waiting>, WORDS, SENDERS>),
+        threads(ARRAY_QUEUE, "busy", SLOTS, stream::<array_queue::Queue<WORDS, SLOTS, Busy>, WORDS, SENDERS>),
+        threads(ARRAY_QUEUE, "pause", SLOTS, stream::<array_queue::Queue<WORDS, SLOTS, Pause>, WORDS, SENDERS>),
+        threads(THINGBUF, "busy", SLOTS, stream::<thingbuf::Queue<WORDS, SLOTS, Busy>, WORDS, SENDERS>),
+        threads(THINGBUF, "pause", SLOTS, stream::<thingbuf::Queue<WORDS, SLOTS, Pause>, WORDS, SENDERS>),
     ];
-    entries
-}
-
-/// Variants that give the core away while there is nothing to do, which may pay where senders share one.
-fn from_several<const WORDS: usize, const SENDERS: usize>() -> Vec<Entry> {
-    let (between_processes, between_threads) = (Entry::between_processes, Entry::between_threads);
-    #[rustfmt::skip] // A table: one variant of a contender a line.
-    let entries = vec![
-        between_processes(MPSC, "1 Ki slots, sleeping", FEW, stream::<ours::Ring<WORDS, FEW, Mpsc<SENDERS>, Sleeping>, WORDS, SENDERS>),
-        between_processes(MPSC, "16 Ki slots, sleeping", MANY, stream::<ours::Ring<WORDS, MANY, Mpsc<SENDERS>, Sleeping>, WORDS, SENDERS>),
-        between_processes(MPSC_TRYING, "1 Ki slots, yielding", FEW, stream::<ours::Ring<WORDS, FEW, Mpsc<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
-        between_processes(MPSC_TRYING, "16 Ki slots, yielding", MANY, stream::<ours::Ring<WORDS, MANY, Mpsc<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
-        between_processes(LANES, "1 Ki slots, sleeping", SENDERS * FEW, stream::<ours::Ring<WORDS, FEW, Lanes<SENDERS>, Sleeping>, WORDS, SENDERS>),
-        between_processes(LANES, "16 Ki slots, sleeping", SENDERS * MANY, stream::<ours::Ring<WORDS, MANY, Lanes<SENDERS>, Sleeping>, WORDS, SENDERS>),
-        between_processes(LANES_TRYING, "1 Ki slots, yielding", SENDERS * FEW, stream::<ours::Ring<WORDS, FEW, Lanes<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
-        between_processes(LANES_TRYING, "16 Ki slots, yielding", SENDERS * MANY, stream::<ours::Ring<WORDS, MANY, Lanes<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
-        between_processes(LANES_OF_16, "1 Ki slots, sleeping", SENDERS * FEW, stream::<ours::Ring<WORDS, FEW, Lanes<16>, Sleeping>, WORDS, SENDERS>),
-        between_processes(LANES_OF_16, "16 Ki slots, sleeping", SENDERS * MANY, stream::<ours::Ring<WORDS, MANY, Lanes<16>, Sleeping>, WORDS, SENDERS>),
-        between_threads(ARRAY_QUEUE, "1 Ki slots, yielding", FEW, stream::<array_queue::Queue<WORDS, FEW, Yield>, WORDS, SENDERS>),
-        between_threads(ARRAY_QUEUE, "16 Ki slots, yielding", MANY, stream::<array_queue::Queue<WORDS, MANY, Yield>, WORDS, SENDERS>),
-        between_threads(THINGBUF, "1 Ki slots, yielding", FEW, stream::<thingbuf::Queue<WORDS, FEW, Yield>, WORDS, SENDERS>),
-        between_threads(THINGBUF, "16 Ki slots, yielding", MANY, stream::<thingbuf::Queue<WORDS, MANY, Yield>, WORDS, SENDERS>),
+    #[rustfmt::skip] // A table: what takes one sender only.
+    let of_one = || [
+        processes(SPSC, "spinning", SLOTS, stream::<Ring<WORDS, SLOTS, Spsc, Waiting>, WORDS, SENDERS>),
+        threads("rtrb", "busy", SLOTS, stream::<rtrb::Ring<WORDS, SLOTS, Busy>, WORDS, SENDERS>),
+        threads("rtrb", "pause", SLOTS, stream::<rtrb::Ring<WORDS, SLOTS, Pause>, WORDS, SENDERS>),
     ];
+    #[rustfmt::skip] // A table: what gives the core away while there is nothing to do, which may pay where senders share one.
+    let of_several = || [
+        processes(MPSC, "sleeping", SLOTS, stream::<Ring<WORDS, SLOTS, Mpsc<SENDERS>, Sleeping>, WORDS, SENDERS>),
+        processes(MPSC_TRYING, "yielding", SLOTS, stream::<Ring<WORDS, SLOTS, Mpsc<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
+        processes(LANES, "sleeping", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Sleeping>, WORDS, SENDERS>),
+        processes(LANES_TRYING, "yielding", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
+        processes(LANES_OF_16, "sleeping", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<16>, Sleeping>, WORDS, SENDERS>),
+        threads(ARRAY_QUEUE, "yielding", SLOTS, stream::<array_queue::Queue<WORDS, SLOTS, Yield>, WORDS, SENDERS>),
+        threads(THINGBUF, "yielding", SLOTS, stream::<thingbuf::Queue<WORDS, SLOTS, Yield>, WORDS, SENDERS>),
+    ];
+    match SENDERS {
+        1 => entries.extend(of_one()),
+        _ => entries.extend(of_several()),
+    }
     entries
 }
