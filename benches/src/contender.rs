@@ -1,18 +1,20 @@
-//! What a contender has to offer, and how its two patterns are run.
+//! What a contender has to offer, and how its patterns are run.
 //!
 //! All contenders do the same work in the same loops: a round trip fills a message, has the other side send it back
-//! and checks it; a stream fills numbered messages on one side and checks every byte of them on the other.
+//! and checks it; a stream fills numbered messages on one side, or on several, and checks every byte of them on the other.
+
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::{
-    machine::{Cores, Meeting, Side},
-    message::{Message, Numbers},
+    machine::{Cores, Meeting},
+    message::{Expected, Message, Numbers, numbers_of},
     timed_loop::Layout,
-    worker::{Leg, Separation, run},
+    worker::{Leg, Separation, Side, run},
 };
 
-/// A channel in one direction. It is made before the two sides part and opened once on either.
+/// A channel in one direction. It is made before the sides part and opened once on each.
 pub(crate) trait Channel: Sized + Sync + 'static {
     type Sender<'a>;
     type Receiver<'a>;
@@ -40,8 +42,9 @@ pub(crate) trait Produce<const WORDS: usize> {
     fn produce(&mut self, numbers: Numbers);
 }
 
-/// Consumes a stream of numbered messages and returns in which bits they differ from what they should be.
-pub(crate) trait Consume<const WORDS: usize> {
+/// Consumes streams of the same length, one from each sender, and returns in which bits they differ from what they should be.
+pub(crate) trait Consume<const WORDS: usize, const SENDERS: usize = 1> {
+    /// `numbers` are those of the first sender; see [`numbers_of`].
     fn consume(&mut self, numbers: Numbers) -> u64;
 }
 
@@ -54,33 +57,36 @@ impl<const WORDS: usize, S: Send<WORDS>> Produce<WORDS> for S {
     }
 }
 
-impl<const WORDS: usize, R: Receive<WORDS>> Consume<WORDS> for R {
+impl<const WORDS: usize, const SENDERS: usize, R: Receive<WORDS>> Consume<WORDS, SENDERS> for R {
     #[inline(always)]
     fn consume(&mut self, numbers: Numbers) -> u64 {
+        let mut expected = Expected::<SENDERS>::beginning(&numbers);
         let mut difference = 0;
-        for number in numbers {
-            difference |= self.receive().difference(number);
+        for _ in 0..SENDERS as u64 * (numbers.end - numbers.start) {
+            difference |= expected.difference(&self.receive());
         }
-        difference
+        difference | expected.difference_from_end(&numbers)
     }
 }
 
 /// How one run is to go.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) cores: Cores,
+pub(crate) struct Plan<'a> {
+    pub(crate) cores: &'a Cores,
     pub(crate) separation: Separation,
-    /// Messages that are timed.
+    /// Messages that are timed, of all senders; rounded up so that each sends as many.
     pub(crate) timed: u64,
     /// Messages before them that are not.
     pub(crate) warm_up: u64,
-    /// Which copy of its loop each side runs.
+    /// Which copy of its loop each side runs; senders run the same one.
     pub(crate) layouts: [Layout; 2],
 }
 
-impl Plan {
-    fn numbers(self) -> [Numbers; 2] {
-        [0..self.warm_up, self.warm_up..self.warm_up + self.timed]
+impl Plan<'_> {
+    /// What each of so many senders sends before and while the clock runs.
+    fn numbers(&self, senders: usize) -> [Numbers; 2] {
+        let [warm_up, timed] = [self.warm_up, self.timed].map(|all| all.div_ceil(senders as u64));
+        [0..warm_up, warm_up..warm_up + timed]
     }
 }
 
@@ -88,84 +94,101 @@ impl Plan {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
     pub(crate) nanoseconds_per_message: f64,
+    /// How often a core was taken from the only side that ran there.
     pub(crate) preemptions: u64,
 }
 
 impl Outcome {
-    /// From the first leg's beginning to the end of the leg that ends the pattern.
-    fn new(plan: &Plan, legs: [Leg; 2], last: usize) -> Result<Self> {
+    /// `alone`: those of the legs that had their core for themselves.
+    fn new(elapsed: Duration, messages: u64, legs: &[Leg], alone: &[Leg]) -> Result<Self> {
         ensure!(
             legs.iter().all(|leg| leg.difference == 0),
             "messages arrived that were lost, doubled, reordered or torn"
         );
-        let elapsed = legs[last].ended.since(legs[0].began);
         Ok(Self {
-            nanoseconds_per_message: elapsed.as_nanos() as f64 / plan.timed as f64,
-            preemptions: legs.iter().map(|leg| leg.preemptions).sum(),
+            nanoseconds_per_message: elapsed.as_nanos() as f64 / messages as f64,
+            preemptions: alone.iter().map(|leg| leg.preemptions).sum(),
         })
     }
 }
 
 /// Round trips of one message at a time, there on one channel and back on another.
-pub(crate) fn round_trip<C: Channel, const WORDS: usize>(plan: &Plan) -> Result<Outcome>
+pub(crate) fn round_trip<C: Channel, const WORDS: usize>(plan: &Plan<'_>) -> Result<Outcome>
 where
     for<'a> C::Sender<'a>: Send<WORDS>,
     for<'a> C::Receiver<'a>: Receive<WORDS>,
 {
-    let (there, back, meeting) = (C::prepare()?, C::prepare()?, Meeting::new()?);
-    let ([warm_up, timed], [first, second]) = (plan.numbers(), plan.layouts);
+    let (there, back, meeting) = (C::prepare()?, C::prepare()?, Meeting::new(2)?);
+    let ([warm_up, timed], [first, second]) = (plan.numbers(1), plan.layouts);
     let (echo_warm_up, echo_timed) = (warm_up.clone(), timed.clone());
-    let legs = run(
-        plan.separation,
-        plan.cores,
-        || {
-            let (mut sender, mut receiver) = (there.sender()?, back.receiver()?);
-            first.ask(&mut sender, &mut receiver, warm_up);
-            Leg::time(&meeting, Side::First, || {
-                first.ask(&mut sender, &mut receiver, timed)
-            })
-        },
-        || {
-            let (mut receiver, mut sender) = (there.receiver()?, back.sender()?);
-            second.answer(&mut sender, &mut receiver, echo_warm_up);
-            Leg::time(&meeting, Side::Second, || {
-                second.answer(&mut sender, &mut receiver, echo_timed);
-                0
-            })
-        },
-    )?;
-    Outcome::new(plan, legs, 0)
+    let ask = || {
+        let (mut sender, mut receiver) = (there.sender()?, back.receiver()?);
+        first.ask(&mut sender, &mut receiver, warm_up);
+        Leg::time(&meeting, 0, || first.ask(&mut sender, &mut receiver, timed))
+    };
+    let answer = || {
+        let (mut receiver, mut sender) = (there.receiver()?, back.sender()?);
+        second.answer(&mut sender, &mut receiver, echo_warm_up);
+        Leg::time(&meeting, 1, || {
+            second.answer(&mut sender, &mut receiver, echo_timed);
+            0
+        })
+    };
+    let sides = vec![
+        Side::new(plan.cores.of_sender(0), ask),
+        Side::new(plan.cores.of_receiver(), answer),
+    ];
+    let legs = run(plan.separation, sides)?;
+    let elapsed = legs[0].ended.since(legs[0].began);
+    Outcome::new(elapsed, plan.timed, &legs, &legs)
 }
 
-/// A stream in one direction, as fast as it goes.
-pub(crate) fn stream<C: Channel, const WORDS: usize>(plan: &Plan) -> Result<Outcome>
+/// A stream from each of `SENDERS` senders to one receiver, as fast as it goes.
+pub(crate) fn stream<C: Channel, const WORDS: usize, const SENDERS: usize>(
+    plan: &Plan<'_>,
+) -> Result<Outcome>
 where
     for<'a> C::Sender<'a>: Produce<WORDS>,
-    for<'a> C::Receiver<'a>: Consume<WORDS>,
+    for<'a> C::Receiver<'a>: Consume<WORDS, SENDERS>,
 {
-    let (channel, meeting) = (C::prepare()?, Meeting::new()?);
-    let ([warm_up, timed], [first, second]) = (plan.numbers(), plan.layouts);
-    let (consumed_warm_up, consumed_timed) = (warm_up.clone(), timed.clone());
-    let legs = run(
-        plan.separation,
-        plan.cores,
-        || {
-            let mut sender = channel.sender()?;
-            first.produce(&mut sender, warm_up);
-            Leg::time(&meeting, Side::First, || {
-                first.produce(&mut sender, timed);
-                0
-            })
-        },
-        || {
-            let mut receiver = channel.receiver()?;
-            let early = second.consume(&mut receiver, consumed_warm_up);
-            Leg::time(&meeting, Side::Second, || {
-                early | second.consume(&mut receiver, consumed_timed)
-            })
-        },
-    )?;
-    Outcome::new(plan, legs, 1)
+    let (channel, meeting) = (C::prepare()?, Meeting::new(SENDERS + 1)?);
+    let (numbers, [first, second]) = (plan.numbers(SENDERS), plan.layouts);
+    let produce = &|own: usize| {
+        let [warm_up, timed] = numbers.clone().map(|numbers| numbers_of(own, numbers));
+        let mut sender = channel.sender()?;
+        first.produce(&mut sender, warm_up);
+        let leg = Leg::time(&meeting, own, || {
+            first.produce(&mut sender, timed);
+            0
+        })?;
+        // Leaving takes time, on a core that other senders may need now.
+        meeting.await_end()?;
+        Ok(leg)
+    };
+    let consume = || {
+        let [warm_up, timed] = numbers.clone();
+        let mut receiver = channel.receiver()?;
+        let early = second.consume(&mut receiver, warm_up);
+        let leg = Leg::time(&meeting, SENDERS, || {
+            early | second.consume(&mut receiver, timed)
+        })?;
+        meeting.end(SENDERS)?;
+        Ok(leg)
+    };
+    let sides = (0..SENDERS)
+        .map(|own| Side::new(plan.cores.of_sender(own), move || produce(own)))
+        .chain([Side::new(plan.cores.of_receiver(), consume)])
+        .collect();
+    let legs = run(plan.separation, sides)?;
+    let (receiver, senders) = legs.split_last().expect("there is a receiver");
+    let began = senders.iter().map(|leg| leg.began).min();
+    let elapsed = receiver.ended.since(began.expect("there is a sender"));
+    let messages = SENDERS as u64 * (numbers[1].end - numbers[1].start);
+    let alone = match plan.cores.senders_a_core(SENDERS) {
+        1 => &legs[..],
+        _ => &legs[SENDERS..],
+    };
+    Outcome::new(elapsed, messages, &legs, alone)
 }
 
 #[cfg(test)]
@@ -211,15 +234,16 @@ mod tests {
         };
         let mut rng = fastrand::Rng::with_seed(1);
         let plan = Plan {
-            cores,
+            cores: &cores,
             separation: Separation::Processes,
             timed: 10,
             warm_up: 1,
             layouts: [Layout::random(&mut rng), Layout::random(&mut rng)],
         };
         assert!(round_trip::<Stuck, 1>(&plan).is_err());
-        assert!(stream::<Stuck, 1>(&plan).is_err());
+        assert!(stream::<Stuck, 1, 1>(&plan).is_err());
+        assert!(stream::<Stuck, 1, 4>(&plan).is_err());
         let right = Plan { timed: 0, ..plan };
-        assert!(stream::<Stuck, 1>(&right).is_ok());
+        assert!(stream::<Stuck, 1, 1>(&right).is_ok());
     }
 }

@@ -3,104 +3,32 @@
 //! Where a contender leaves a choice to its user, each choice is measured, and its best one stands for it.
 
 use anyhow::Result;
-use clap::ValueEnum;
 
 use self::{
     bytes::{Blocking, Spinning},
     ceiling::Blocks,
     floor::{FirstLineFirst, FirstLineLast, Flags, Slot},
-    ours::{Trying, Waiting},
+    ours::{Spsc, Trying, Waiting},
     pipe::Pipe,
     socket::Socket,
 };
 use crate::{
     contender::{Outcome, Plan, round_trip, stream},
+    idle::{Busy, Pause},
     worker::Separation,
+    workload::{Pattern, Workload},
 };
 
+mod array_queue;
 mod bytes;
 mod ceiling;
 mod floor;
+pub(crate) mod many_senders;
 mod ours;
 mod pipe;
 mod rtrb;
 mod socket;
-
-/// What a spinning side does between two looks.
-pub(crate) trait Idle: 'static {
-    fn idle();
-}
-
-/// Nothing.
-#[derive(Debug)]
-pub(crate) struct Busy;
-
-/// A pause, as processors ask for.
-#[derive(Debug)]
-pub(crate) struct Pause;
-
-impl Idle for Busy {
-    #[inline(always)]
-    fn idle() {}
-}
-
-impl Idle for Pause {
-    #[inline(always)]
-    fn idle() {
-        std::hint::spin_loop();
-    }
-}
-
-/// The way in which messages flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Pattern {
-    /// A message there, the same message back, both sides spinning.
-    RoundTrip,
-    /// Messages in one direction, sent one at a time.
-    Throughput,
-}
-
-impl Pattern {
-    /// As it is written in reports and on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::RoundTrip => "round-trip",
-            Self::Throughput => "throughput",
-        }
-    }
-
-    /// What is measured.
-    pub(crate) fn metric(self) -> &'static str {
-        match self {
-            Self::RoundTrip => "time",
-            Self::Throughput => "rate",
-        }
-    }
-
-    /// The unit of `value`; `M/s` stands for millions of messages per second.
-    pub(crate) fn unit(self) -> &'static str {
-        match self {
-            Self::RoundTrip => "ns",
-            Self::Throughput => "M/s",
-        }
-    }
-
-    /// What a time per message is called in this pattern.
-    pub(crate) fn value(self, nanoseconds_per_message: f64) -> f64 {
-        match self {
-            Self::RoundTrip => nanoseconds_per_message,
-            Self::Throughput => 1e3 / nanoseconds_per_message,
-        }
-    }
-
-    /// Whether value `a` is better than value `b`.
-    pub(crate) fn is_better(self, a: f64, b: f64) -> bool {
-        match self {
-            Self::RoundTrip => a < b,
-            Self::Throughput => a > b,
-        }
-    }
-}
+mod thingbuf;
 
 /// A ring of so many slots stays in the caches that belong to one core.
 const FEW: usize = 1 << 10;
@@ -118,18 +46,43 @@ const OURS_TRYING: &str = "ipc-ring, try";
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) contender: &'static str,
-    pub(crate) variant: &'static str,
+    pub(crate) variant: String,
     pub(crate) separation: Separation,
     /// How many messages it holds at most, as far as it counts in messages.
     pub(crate) slots: usize,
-    pub(crate) run: fn(&Plan) -> Result<Outcome>,
+    pub(crate) run: Run,
 }
 
-/// One pattern at one size of message: what is compared with each other.
+type Run = fn(&Plan<'_>) -> Result<Outcome>;
+
+impl Entry {
+    fn between_processes(contender: &'static str, variant: &str, slots: usize, run: Run) -> Self {
+        Self {
+            contender,
+            variant: variant.to_owned(),
+            separation: Separation::Processes,
+            slots,
+            run,
+        }
+    }
+
+    fn between_threads(contender: &'static str, variant: &str, slots: usize, run: Run) -> Self {
+        Self {
+            separation: Separation::Threads,
+            ..Self::between_processes(contender, variant, slots, run)
+        }
+    }
+
+    /// For those that do not count in messages: they warm up with as many as the smaller rings.
+    fn plain(contender: &'static str, variant: &str, run: Run) -> Self {
+        Self::between_processes(contender, variant, FEW, run)
+    }
+}
+
+/// What is compared with each other.
 #[derive(Debug)]
 pub(crate) struct Cell {
-    pub(crate) pattern: Pattern,
-    pub(crate) message_bytes: usize,
+    pub(crate) workload: Workload,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -143,26 +96,19 @@ pub(crate) fn cells() -> Vec<Cell> {
         sized::<32, 5>(),
     ];
     let mut cells: Vec<Cell> = sizes.into_iter().flatten().collect();
-    cells.sort_by_key(|cell| (cell.pattern, cell.message_bytes));
+    cells.extend(many_senders::cells());
+    cells.sort_by_key(|cell| cell.workload);
     cells
 }
 
 /// The cells of messages of `WORDS` words, which take `LINES` lines together with a flag of 8 bytes.
 fn sized<const WORDS: usize, const LINES: usize>() -> [Cell; 2] {
     const { assert!(LINES == (WORDS + 1).div_ceil(8)) };
-    let between_processes = |contender, variant, slots, run| Entry {
-        contender,
-        variant,
-        separation: Separation::Processes,
-        slots,
-        run,
-    };
-    let between_threads = |contender, variant, slots, run| Entry {
-        separation: Separation::Threads,
-        ..between_processes(contender, variant, slots, run)
-    };
-    // These do not count in messages, and warm up with as many as the smaller rings.
-    let plain = |contender, variant, run| between_processes(contender, variant, FEW, run);
+    let (plain, between_processes, between_threads) = (
+        Entry::plain,
+        Entry::between_processes,
+        Entry::between_threads,
+    );
 
     #[rustfmt::skip] // A table: one variant of a contender a line.
     let mut round_trips = vec![
@@ -170,8 +116,8 @@ fn sized<const WORDS: usize, const LINES: usize>() -> [Cell; 2] {
         plain("floor", "pause", round_trip::<Flags<LINES, FirstLineFirst, Pause>, 1>),
         plain("floor with payload", "busy", round_trip::<Slot<WORDS, Busy>, WORDS>),
         plain("floor with payload", "pause", round_trip::<Slot<WORDS, Pause>, WORDS>),
-        between_processes(OURS, "1 Ki slots", FEW, round_trip::<ours::Ring<WORDS, FEW, Waiting>, WORDS>),
-        between_processes(OURS_TRYING, "1 Ki slots", FEW, round_trip::<ours::Ring<WORDS, FEW, Trying>, WORDS>),
+        between_processes(OURS, "1 Ki slots", FEW, round_trip::<ours::Ring<WORDS, FEW, Spsc, Waiting>, WORDS>),
+        between_processes(OURS_TRYING, "1 Ki slots", FEW, round_trip::<ours::Ring<WORDS, FEW, Spsc, Trying<Pause>>, WORDS>),
         between_threads("rtrb", "1 Ki slots, busy", FEW, round_trip::<rtrb::Ring<WORDS, FEW, Busy>, WORDS>),
         between_threads("rtrb", "1 Ki slots, pause", FEW, round_trip::<rtrb::Ring<WORDS, FEW, Pause>, WORDS>),
         plain("pipe", "spinning", round_trip::<Pipe<Spinning>, WORDS>),
@@ -193,28 +139,31 @@ fn sized<const WORDS: usize, const LINES: usize>() -> [Cell; 2] {
     }
     #[rustfmt::skip] // A table: one variant of a contender a line.
     let streams = vec![
-        plain("ceiling", "4 of 4 KiB", stream::<Blocks<WORDS, 0x1000, 4>, WORDS>),
-        plain("ceiling", "4 of 16 KiB", stream::<Blocks<WORDS, 0x4000, 4>, WORDS>),
-        plain("ceiling", "4 of 64 KiB", stream::<Blocks<WORDS, 0x1_0000, 4>, WORDS>),
-        plain("ceiling", "32 of 64 KiB", stream::<Blocks<WORDS, 0x1_0000, 32>, WORDS>),
-        plain("ceiling", "4 of 256 KiB", stream::<Blocks<WORDS, 0x4_0000, 4>, WORDS>),
-        plain("ceiling", "16 of 256 KiB", stream::<Blocks<WORDS, 0x4_0000, 16>, WORDS>),
-        between_processes(OURS, "1 Ki slots", FEW, stream::<ours::Ring<WORDS, FEW, Waiting>, WORDS>),
-        between_processes(OURS, "16 Ki slots", MANY, stream::<ours::Ring<WORDS, MANY, Waiting>, WORDS>),
-        between_processes(OURS_TRYING, "1 Ki slots", FEW, stream::<ours::Ring<WORDS, FEW, Trying>, WORDS>),
-        between_processes(OURS_TRYING, "16 Ki slots", MANY, stream::<ours::Ring<WORDS, MANY, Trying>, WORDS>),
-        between_threads("rtrb", "1 Ki slots, busy", FEW, stream::<rtrb::Ring<WORDS, FEW, Busy>, WORDS>),
-        between_threads("rtrb", "1 Ki slots, pause", FEW, stream::<rtrb::Ring<WORDS, FEW, Pause>, WORDS>),
-        between_threads("rtrb", "16 Ki slots, busy", MANY, stream::<rtrb::Ring<WORDS, MANY, Busy>, WORDS>),
-        between_threads("rtrb", "16 Ki slots, pause", MANY, stream::<rtrb::Ring<WORDS, MANY, Pause>, WORDS>),
-        plain("pipe", "blocking", stream::<Pipe<Blocking>, WORDS>),
-        plain("pipe", "spinning", stream::<Pipe<Spinning>, WORDS>),
-        plain("Unix socket", "blocking", stream::<Socket<Blocking>, WORDS>),
-        plain("Unix socket", "spinning", stream::<Socket<Spinning>, WORDS>),
+        plain("ceiling", "4 of 4 KiB", stream::<Blocks<WORDS, 0x1000, 4>, WORDS, 1>),
+        plain("ceiling", "4 of 16 KiB", stream::<Blocks<WORDS, 0x4000, 4>, WORDS, 1>),
+        plain("ceiling", "4 of 64 KiB", stream::<Blocks<WORDS, 0x1_0000, 4>, WORDS, 1>),
+        plain("ceiling", "32 of 64 KiB", stream::<Blocks<WORDS, 0x1_0000, 32>, WORDS, 1>),
+        plain("ceiling", "4 of 256 KiB", stream::<Blocks<WORDS, 0x4_0000, 4>, WORDS, 1>),
+        plain("ceiling", "16 of 256 KiB", stream::<Blocks<WORDS, 0x4_0000, 16>, WORDS, 1>),
+        between_processes(OURS, "1 Ki slots", FEW, stream::<ours::Ring<WORDS, FEW, Spsc, Waiting>, WORDS, 1>),
+        between_processes(OURS, "16 Ki slots", MANY, stream::<ours::Ring<WORDS, MANY, Spsc, Waiting>, WORDS, 1>),
+        between_processes(OURS_TRYING, "1 Ki slots", FEW, stream::<ours::Ring<WORDS, FEW, Spsc, Trying<Pause>>, WORDS, 1>),
+        between_processes(OURS_TRYING, "16 Ki slots", MANY, stream::<ours::Ring<WORDS, MANY, Spsc, Trying<Pause>>, WORDS, 1>),
+        between_threads("rtrb", "1 Ki slots, busy", FEW, stream::<rtrb::Ring<WORDS, FEW, Busy>, WORDS, 1>),
+        between_threads("rtrb", "1 Ki slots, pause", FEW, stream::<rtrb::Ring<WORDS, FEW, Pause>, WORDS, 1>),
+        between_threads("rtrb", "16 Ki slots, busy", MANY, stream::<rtrb::Ring<WORDS, MANY, Busy>, WORDS, 1>),
+        between_threads("rtrb", "16 Ki slots, pause", MANY, stream::<rtrb::Ring<WORDS, MANY, Pause>, WORDS, 1>),
+        plain("pipe", "blocking", stream::<Pipe<Blocking>, WORDS, 1>),
+        plain("pipe", "spinning", stream::<Pipe<Spinning>, WORDS, 1>),
+        plain("Unix socket", "blocking", stream::<Socket<Blocking>, WORDS, 1>),
+        plain("Unix socket", "spinning", stream::<Socket<Spinning>, WORDS, 1>),
     ];
     let cell = |pattern, entries| Cell {
-        pattern,
-        message_bytes: WORDS * 8,
+        workload: Workload {
+            pattern,
+            message_bytes: WORDS * 8,
+            senders: 1,
+        },
         entries,
     };
     [
@@ -229,6 +178,20 @@ mod tests {
     use crate::{machine::Cores, timed_loop::Layout};
 
     #[test]
+    fn every_ratio_is_between_contenders_that_meet() {
+        let cells = many_senders::cells();
+        for (of, to) in many_senders::RATIOS {
+            let meet = |cell: &Cell| {
+                [of, to].iter().all(|&name| {
+                    let mut entries = cell.entries.iter();
+                    entries.any(|entry| entry.contender == name)
+                })
+            };
+            assert!(cells.iter().any(meet), "{of} / {to}");
+        }
+    }
+
+    #[test]
     fn every_contender_delivers_what_was_sent() {
         let Ok(cores) = Cores::choose() else {
             eprintln!("skipped: one core");
@@ -238,7 +201,7 @@ mod tests {
         for cell in cells() {
             for entry in &cell.entries {
                 let plan = Plan {
-                    cores,
+                    cores: &cores,
                     separation: entry.separation,
                     timed: 2 * entry.slots as u64,
                     warm_up: 100,

@@ -1,13 +1,15 @@
-//! What this machine offers: two cores, a clock that both read, and memory that both map.
+//! What this machine offers: cores, a clock that all sides read, and memory that all of them map.
 
 #![allow(unsafe_code)]
 
 use std::{
-    fs,
+    fmt, fs,
+    io::{self, PipeReader, PipeWriter, Read, Write},
     num::NonZeroUsize,
     ops::Deref,
     ptr::NonNull,
     slice,
+    str::FromStr,
     sync::atomic::{
         AtomicU64,
         Ordering::{Acquire, Release},
@@ -24,12 +26,17 @@ use nix::{
     unistd::Pid,
 };
 
-/// The two cores that the two sides are pinned to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cores(pub(crate) usize, pub(crate) usize);
+use crate::idle::{Idle, Yield};
+
+/// The cores that the sides are pinned to: at least two, all different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cores(Vec<usize>);
 
 impl Cores {
-    /// Two cores that this process may use, of different hardware cores if there are such.
+    /// One for the receiver, and one for each of as many senders as there are in any pattern.
+    const MOST: usize = 5;
+
+    /// Cores that this process may use, of different hardware cores if there are such.
     pub(crate) fn choose() -> Result<Self> {
         let allowed =
             sched_getaffinity(Pid::from_raw(0)).context("cannot ask for the usable cores")?;
@@ -42,16 +49,67 @@ impl Cores {
                  two cores, or widen the affinity mask (taskset, cpuset, --cpuset-cpus)"
             );
         };
-        let apart = usable[1..]
-            .iter()
-            .copied()
-            .find(|&core| !are_siblings(first, core));
-        Ok(Self(first, apart.unwrap_or(second)))
+        let mut apart: Vec<usize> = Vec::new();
+        for core in usable {
+            if apart.iter().all(|&other| !are_siblings(other, core)) {
+                apart.push(core);
+            }
+        }
+        apart.truncate(Self::MOST);
+        Ok(Self(match apart.len() {
+            1 => vec![first, second],
+            _ => apart,
+        }))
     }
 
-    /// Whether both are hardware threads of one core, which is another machine than two cores are.
-    pub(crate) fn are_siblings(self) -> bool {
-        are_siblings(self.0, self.1)
+    /// The receiver's, which it has for itself.
+    pub(crate) fn of_receiver(&self) -> usize {
+        self.0[1]
+    }
+
+    /// The nth sender's. Senders share cores if there are not enough of them.
+    pub(crate) fn of_sender(&self, nth: usize) -> usize {
+        match nth % (self.0.len() - 1) {
+            0 => self.0[0],
+            further => self.0[further + 1],
+        }
+    }
+
+    /// How many of so many senders run on one core.
+    pub(crate) fn senders_a_core(&self, senders: usize) -> usize {
+        senders.div_ceil(self.0.len() - 1)
+    }
+
+    /// Whether some are hardware threads of one core, which is another machine than as many cores are.
+    pub(crate) fn are_siblings(&self) -> bool {
+        let pairs = self.0.iter().enumerate();
+        pairs
+            .flat_map(|(idx, &core)| self.0[..idx].iter().map(move |&other| (core, other)))
+            .any(|(core, other)| are_siblings(core, other))
+    }
+}
+
+/// As [`FromStr`] takes it.
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        f.write_str(&cores.join(","))
+    }
+}
+
+/// Parses `A,B` or more.
+impl FromStr for Cores {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let cores = text.split(',').map(|core| core.trim().parse());
+        let cores: Vec<usize> = cores
+            .collect::<Result<_, _>>()
+            .context("two cores look like 0,1")?;
+        ensure!(cores.len() >= 2, "two cores look like 0,1");
+        let different = (1..cores.len()).all(|idx| !cores[..idx].contains(&cores[idx]));
+        ensure!(different, "the sides need different cores");
+        Ok(Self(cores))
     }
 }
 
@@ -195,45 +253,68 @@ impl Drop for Region {
     }
 }
 
-/// Where both sides meet before the clock starts.
+/// Where all sides meet before the clock starts.
 #[derive(Debug)]
-pub(crate) struct Meeting(Region);
-
-/// One side's place at the meeting.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Side {
-    First,
-    Second,
+pub(crate) struct Meeting {
+    /// Two lines a side, for processors that fetch lines in pairs.
+    here: Region,
+    /// A byte for each that waits for the end.
+    over: (PipeReader, PipeWriter),
 }
 
 impl Meeting {
-    pub(crate) fn new() -> Result<Self> {
-        // Two lines apart, for processors that fetch lines in pairs.
-        Region::new(4).map(Self)
+    pub(crate) fn new(sides: usize) -> Result<Self> {
+        Ok(Self {
+            here: Region::new(2 * sides)?,
+            over: io::pipe().context("cannot make a pipe")?,
+        })
     }
 
-    /// Waits, spinning, until the other side is here too. Once per meeting.
-    pub(crate) fn meet(&self, side: Side) {
-        let (own, other) = match side {
-            Side::First => (&self.0[0], &self.0[2]),
-            Side::Second => (&self.0[2], &self.0[0]),
-        };
-        // Release and Acquire: what a side did before the meeting is over for the other after it.
-        own.0[0].store(1, Release);
-        while other.0[0].load(Acquire) == 0 {
-            std::hint::spin_loop();
+    /// Waits, spinning, until the other sides are here too. Once per meeting.
+    pub(crate) fn meet(&self, own: usize) {
+        let flag = |side: usize| &self.here[2 * side].0[0];
+        // Release and Acquire: what a side did before the meeting is over for the others after it.
+        flag(own).store(1, Release);
+        for side in 0..self.here.len() / 2 {
+            // Sides may share a core.
+            let mut idle = Yield::default();
+            while flag(side).load(Acquire) == 0 {
+                idle.idle();
+            }
         }
+    }
+
+    /// Sleeps until some side says that the run is over.
+    pub(crate) fn await_end(&self) -> Result<()> {
+        Ok((&self.over.0).read_exact(&mut [0])?)
+    }
+
+    /// Says to so many sleepers that the run is over.
+    pub(crate) fn end(&self, sleepers: usize) -> Result<()> {
+        Ok((&self.over.1).write_all(&vec![0; sleepers])?)
     }
 }
 
-/// Parses `A,B`.
-impl std::str::FromStr for Cores {
-    type Err = anyhow::Error;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn from_str(text: &str) -> Result<Self> {
-        let (first, second) = text.split_once(',').context("two cores look like 0,1")?;
-        let cores = Self(first.trim().parse()?, second.trim().parse()?);
-        ensure!(cores.0 != cores.1, "the two sides need different cores");
-        Ok(cores)
+    #[test]
+    fn no_sender_shares_the_receivers_core() {
+        let cores: Cores = "4, 2, 7".parse().unwrap();
+        assert_eq!(cores.to_string(), "4,2,7");
+        assert_eq!(cores.of_receiver(), 2);
+        assert_eq!([0, 1, 2, 3].map(|nth| cores.of_sender(nth)), [4, 7, 4, 7]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|all| cores.senders_a_core(all)),
+            [1, 1, 2, 2]
+        );
+    }
+
+    #[test]
+    fn cores_are_two_or_more_and_different() {
+        for text in ["", "0", "0,0", "1,2,1", "0,x"] {
+            assert!(text.parse::<Cores>().is_err(), "{text}");
+        }
     }
 }

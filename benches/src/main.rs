@@ -5,6 +5,7 @@
 mod contender;
 mod contenders;
 mod gates;
+mod idle;
 mod machine;
 mod measure;
 mod message;
@@ -12,6 +13,7 @@ mod report;
 mod stats;
 mod timed_loop;
 mod worker;
+mod workload;
 
 use std::{fs, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
@@ -19,17 +21,19 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
 use crate::{
-    contenders::{Cell, Pattern, cells},
+    contenders::{Cell, cells},
     gates::{LEAST_ROUNDS, Verdict},
     machine::Cores,
     measure::{Settings, measure},
+    workload::Pattern,
 };
 
-/// Measures ipc-ring beside rtrb, a pipe, a Unix socket, the machine's floor and its ceiling.
+/// Measures ipc-ring beside rtrb, ArrayQueue, thingbuf, a pipe, a Unix socket, the machine's floor and its ceiling.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Takes under a minute: short runs, and the fewest rounds that decide anything
+    /// Takes two or three minutes, under one without many-senders, instead of a quarter of an hour: short runs, and the fewest
+    /// rounds that decide anything
     #[arg(long)]
     quick: bool,
 
@@ -37,8 +41,9 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
 
-    /// Only these: a pattern, a size of message, or both (round-trip, /56, throughput/8); may be given several times
-    #[arg(long, value_name = "PATTERN/SIZE")]
+    /// Only these: a pattern, a size of message, a number of senders, or some of them (round-trip, /56, throughput/8,
+    /// many-senders/8/4); may be given several times
+    #[arg(long, value_name = "PATTERN/SIZE/SENDERS")]
     only: Vec<Only>,
 
     /// Fails if this ring misses one of its promises
@@ -49,8 +54,9 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// The cores of the two sides [default: two that share no hardware core, if there are such]
-    #[arg(long, value_name = "A,B")]
+    /// The cores of sender, receiver and further senders, which share what there is [default: as many as are needed, if
+    /// possible no two of one hardware core]
+    #[arg(long, value_name = "A,B[,…]")]
     cores: Option<Cores>,
 
     /// Repeats the order of an earlier run [default: another one every time]
@@ -63,14 +69,20 @@ struct Options {
 struct Only {
     pattern: Option<Pattern>,
     message_bytes: Option<usize>,
+    senders: Option<usize>,
 }
 
 impl Only {
     fn includes(self, cell: &Cell) -> bool {
-        self.pattern.is_none_or(|pattern| pattern == cell.pattern)
+        let workload = cell.workload;
+        self.pattern
+            .is_none_or(|pattern| pattern == workload.pattern)
             && self
                 .message_bytes
-                .is_none_or(|bytes| bytes == cell.message_bytes)
+                .is_none_or(|bytes| bytes == workload.message_bytes)
+            && self
+                .senders
+                .is_none_or(|senders| senders == workload.senders)
     }
 }
 
@@ -78,18 +90,16 @@ impl FromStr for Only {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (pattern, size) = text.split_once('/').unwrap_or((text, ""));
-        let some = |part: &str| (!part.is_empty()).then(|| part.to_owned());
+        let mut parts = text.splitn(3, '/');
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        let (pattern, size, senders) = (next(), next(), next());
+        let number = |part: &str| part.parse().map_err(|_| format!("`{part}` is no number"));
         Ok(Self {
-            pattern: some(pattern)
-                .map(|name| Pattern::from_str(&name, true))
+            pattern: pattern
+                .map(|name| Pattern::from_str(name, true))
                 .transpose()?,
-            message_bytes: some(size)
-                .map(|size| {
-                    size.parse()
-                        .map_err(|_| format!("`{size}` is no size in bytes"))
-                })
-                .transpose()?,
+            message_bytes: size.map(number).transpose()?,
+            senders: senders.map(number).transpose()?,
         })
     }
 }
@@ -104,7 +114,7 @@ fn main() -> Result<ExitCode> {
         .collect();
     ensure!(
         !chosen.is_empty(),
-        "nothing is measured at that size of message"
+        "nothing is measured at that size of message, or with so many senders"
     );
 
     let (default_rounds, run_time) = if options.quick { (20, 8) } else { (40, 30) };
@@ -158,18 +168,21 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_names_a_pattern_or_a_size_or_both() {
+    fn a_choice_names_a_pattern_a_size_or_senders() {
         let parsed = |text: &str| {
             text.parse::<Only>()
-                .map(|only| (only.pattern, only.message_bytes))
+                .map(|only| (only.pattern, only.message_bytes, only.senders))
         };
-        assert_eq!(parsed("throughput"), Ok((Some(Pattern::Throughput), None)));
-        assert_eq!(parsed("/64"), Ok((None, Some(64))));
-        assert_eq!(
-            parsed("round-trip/8"),
-            Ok((Some(Pattern::RoundTrip), Some(8)))
-        );
-        assert!(parsed("round-trip/x").is_err());
-        assert!(parsed("sideways").is_err());
+        let throughput = Some(Pattern::Throughput);
+        let many_senders = Some(Pattern::ManySenders);
+        assert_eq!(parsed("throughput"), Ok((throughput, None, None)));
+        assert_eq!(parsed("/64"), Ok((None, Some(64), None)));
+        assert_eq!(parsed("throughput/8"), Ok((throughput, Some(8), None)));
+        let all = (many_senders, Some(8), Some(4));
+        assert_eq!(parsed("many-senders/8/4"), Ok(all));
+        assert_eq!(parsed("//4"), Ok((None, None, Some(4))));
+        for wrong in ["round-trip/x", "sideways", "//x", "throughput/8/1/1"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
     }
 }

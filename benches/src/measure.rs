@@ -6,18 +6,22 @@ use anyhow::{Context, Result};
 
 use crate::{
     contender::{Outcome, Plan},
-    contenders::{Cell, Entry, Pattern},
+    contenders::{Cell, Entry, OURS, many_senders},
     machine::Cores,
     stats::{Estimate, median},
     timed_loop::Layout,
+    workload::{Pattern, Workload},
 };
 
+/// So many runs decide how long the others are.
+const CALIBRATIONS: usize = 3;
+
 /// How to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) cores: Cores,
     pub(crate) rounds: usize,
-    /// How long the timed part of a run takes.
+    /// How long the timed part of a run takes, for each sender that shares a core with others: all get some slices of it.
     pub(crate) run_time: Duration,
     /// Decides on orders and layouts.
     pub(crate) seed: u64,
@@ -32,11 +36,10 @@ pub(crate) struct Measurement {
     pub(crate) disturbed_runs: usize,
 }
 
-/// What one pattern gave at one size of message.
+/// What was measured in one workload.
 #[derive(Debug)]
 pub(crate) struct CellResult {
-    pub(crate) pattern: Pattern,
-    pub(crate) message_bytes: usize,
+    pub(crate) workload: Workload,
     /// In the order of their first mention.
     pub(crate) standings: Vec<Standing>,
 }
@@ -45,7 +48,7 @@ pub(crate) struct CellResult {
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub(crate) contender: &'static str,
-    pub(crate) variant: &'static str,
+    pub(crate) variant: String,
     /// One value a round, in the pattern's unit.
     pub(crate) sample: Vec<f64>,
 }
@@ -61,6 +64,14 @@ impl Standing {
     }
 }
 
+/// One contender's value divided by another's.
+#[derive(Debug)]
+pub(crate) struct Ratio {
+    pub(crate) of: &'static str,
+    pub(crate) to: &'static str,
+    pub(crate) estimate: Estimate,
+}
+
 impl CellResult {
     pub(crate) fn standing(&self, contender: &str) -> Option<&Standing> {
         self.standings
@@ -68,12 +79,31 @@ impl CellResult {
             .find(|standing| standing.contender == contender)
     }
 
+    /// The contenders whose values are divided by whose: one ring of this project by everybody's, or some by some.
+    pub(crate) fn ratios(&self) -> Vec<Ratio> {
+        let pairs: Vec<(&'static str, &'static str)> = match self.workload.pattern {
+            Pattern::RoundTrip | Pattern::Throughput => {
+                let others = self.standings.iter().map(|other| (OURS, other.contender));
+                others.filter(|(ours, other)| ours != other).collect()
+            }
+            Pattern::ManySenders => many_senders::RATIOS.into(),
+        };
+        let ratio = |(of, to)| {
+            Some(Ratio {
+                of,
+                to,
+                estimate: self.standing(of)?.ratio_to(self.standing(to)?),
+            })
+        };
+        pairs.into_iter().filter_map(ratio).collect()
+    }
+
     fn new(cell: &Cell, samples: Vec<Vec<f64>>) -> Self {
         let mut standings: Vec<Standing> = Vec::new();
         for (entry, sample) in cell.entries.iter().zip(samples) {
             let candidate = Standing {
                 contender: entry.contender,
-                variant: entry.variant,
+                variant: entry.variant.clone(),
                 sample,
             };
             match standings
@@ -81,15 +111,19 @@ impl CellResult {
                 .find(|known| known.contender == entry.contender)
             {
                 None => standings.push(candidate),
-                Some(known) if cell.pattern.is_better(middle(&candidate), middle(known)) => {
+                Some(known)
+                    if cell
+                        .workload
+                        .pattern
+                        .is_better(middle(&candidate), middle(known)) =>
+                {
                     *known = candidate
                 }
                 Some(_) => {}
             }
         }
         Self {
-            pattern: cell.pattern,
-            message_bytes: cell.message_bytes,
+            workload: cell.workload,
             standings,
         }
     }
@@ -130,7 +164,7 @@ pub(crate) fn measure(cells: &[Cell], settings: &Settings) -> Result<Measurement
             runner.rng.shuffle(&mut order);
             for idx in order {
                 let outcome = runner.run(cell, &cell.entries[idx], lengths[idx])?;
-                samples[idx].push(cell.pattern.value(outcome.nanoseconds_per_message));
+                samples[idx].push(cell.workload.pattern.value(outcome.nanoseconds_per_message));
             }
         }
     }
@@ -162,22 +196,28 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Finds out how many messages take the time of a run.
     fn calibrate(&mut self, cell: &Cell, entry: &Entry) -> Result<u64> {
-        let wanted = self.settings.run_time.as_nanos() as f64;
+        let sharing = self.settings.cores.senders_a_core(cell.workload.senders);
+        let wanted = self.settings.run_time.as_nanos() as f64 * sharing as f64;
         let mut timed = 4 * entry.slots as u64;
         loop {
             let taken = self.run(cell, entry, timed)?.nanoseconds_per_message * timed as f64;
             let factor = wanted / taken;
             if factor < 3.0 {
-                return Ok((timed as f64 * factor) as u64 + 1);
+                break;
             }
             // A short run may have been a slow one: approach.
             timed = (timed as f64 * factor.min(20.0) / 2.0) as u64;
         }
+        // What came last may have been disturbed.
+        let mut each = (0..CALIBRATIONS)
+            .map(|_| Ok(self.run(cell, entry, timed)?.nanoseconds_per_message))
+            .collect::<Result<Vec<f64>>>()?;
+        Ok((wanted / median(&mut each)) as u64 + 1)
     }
 
     fn run(&mut self, cell: &Cell, entry: &Entry, timed: u64) -> Result<Outcome> {
         let plan = Plan {
-            cores: self.settings.cores,
+            cores: &self.settings.cores,
             separation: entry.separation,
             timed,
             // Every slot of a ring has been written and read before the clock starts.
@@ -185,11 +225,8 @@ impl Runner<'_> {
             layouts: [Layout::random(self.rng), Layout::random(self.rng)],
         };
         let outcome = (entry.run)(&plan).with_context(|| {
-            let (pattern, bytes) = (cell.pattern.name(), cell.message_bytes);
-            format!(
-                "{} ({}) in {pattern}/{bytes}",
-                entry.contender, entry.variant
-            )
+            let (contender, variant) = (entry.contender, &entry.variant);
+            format!("{contender} ({variant}) in {}", cell.workload)
         })?;
         self.runs += 1;
         self.disturbed_runs += usize::from(outcome.preemptions > 0);
@@ -205,7 +242,7 @@ mod tests {
     fn entry(contender: &'static str, variant: &'static str) -> Entry {
         Entry {
             contender,
-            variant,
+            variant: variant.to_owned(),
             separation: Separation::Processes,
             slots: 1,
             run: |_| unreachable!("never run here"),
@@ -216,14 +253,17 @@ mod tests {
     fn the_better_variant_stands_for_its_contender() {
         let standing_of = |pattern| {
             let cell = Cell {
-                pattern,
-                message_bytes: 8,
+                workload: Workload {
+                    pattern,
+                    message_bytes: 8,
+                    senders: 1,
+                },
                 entries: vec![entry("a", "x"), entry("b", "x"), entry("a", "y")],
             };
             let samples = vec![vec![1.0, 1.0, 9.0], vec![2.0; 3], vec![3.0; 3]];
             let result = CellResult::new(&cell, samples);
             assert_eq!(result.standings.len(), 2);
-            result.standing("a").unwrap().variant
+            result.standing("a").unwrap().variant.clone()
         };
         assert_eq!(standing_of(Pattern::RoundTrip), "x");
         assert_eq!(standing_of(Pattern::Throughput), "y");

@@ -1,6 +1,6 @@
 //! The message that every contender carries.
 
-use std::ops::Range;
+use std::{array, ops::Range};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use ipc_ring::ShmMessage;
@@ -64,6 +64,51 @@ impl<const WORDS: usize> Message<WORDS> {
     }
 }
 
+/// Where the number of a message has its sender's.
+const SENDER_SHIFT: u32 = 56;
+
+/// The numbers of one of several senders: no two of them have one in common.
+pub(crate) fn numbers_of(sender: usize, numbers: Numbers) -> Numbers {
+    let first = (sender as u64) << SENDER_SHIFT;
+    first + numbers.start..first + numbers.end
+}
+
+/// What is to come next from each of `SENDERS` senders, whose messages may be mixed.
+#[derive(Debug)]
+pub(crate) struct Expected<const SENDERS: usize>([u64; SENDERS]);
+
+impl<const SENDERS: usize> Expected<SENDERS> {
+    /// The beginning of `numbers` from each.
+    #[inline(always)]
+    pub(crate) fn beginning(numbers: &Numbers) -> Self {
+        let start = numbers.start;
+        Self(array::from_fn(|sender| {
+            numbers_of(sender, start..start).start
+        }))
+    }
+
+    /// Answers zero if this is the next message of its sender, intact, and expects the one behind it. No branch.
+    #[inline(always)]
+    pub(crate) fn difference<const WORDS: usize>(&mut self, message: &Message<WORDS>) -> u64 {
+        const { assert!(SENDERS.is_power_of_two(), "a remainder has to be cheap") };
+        // Whoever a torn message names is one of them, and has sent no such thing.
+        let sender = (message.number() >> SENDER_SHIFT) as usize % SENDERS;
+        let number = self.0[sender];
+        self.0[sender] = number.wrapping_add(1);
+        message.difference(number)
+    }
+
+    /// Answers zero if all `numbers` have come from each, and no more.
+    #[inline(always)]
+    pub(crate) fn difference_from_end(&self, numbers: &Numbers) -> u64 {
+        let ended = Self::beginning(&(numbers.end..numbers.end));
+        let pairs = self.0.iter().zip(ended.0);
+        pairs.fold(0, |difference, (is, should_be)| {
+            difference | (is ^ should_be)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +130,30 @@ mod tests {
             message.as_bytes_mut()[byte] ^= 1;
             assert_ne!(message.difference(9), 0, "byte {byte}");
         }
+    }
+    /// What is found if these messages come, each given by its sender and its number there, of two senders with two each.
+    fn found(messages: [(usize, u64); 4]) -> u64 {
+        let numbers = 5..7;
+        let mut expected = Expected::<2>::beginning(&numbers);
+        let difference = messages.iter().fold(0, |difference, &(sender, number)| {
+            let number = numbers_of(sender, number..number).start;
+            difference | expected.difference(&Message::<7>::numbered(number))
+        });
+        difference | expected.difference_from_end(&numbers)
+    }
+
+    #[test]
+    fn senders_may_be_mixed() {
+        assert_eq!(found([(0, 5), (0, 6), (1, 5), (1, 6)]), 0);
+        assert_eq!(found([(1, 5), (0, 5), (1, 6), (0, 6)]), 0);
+    }
+
+    #[test]
+    fn what_is_lost_doubled_or_reordered_shows_whoever_sent_it() {
+        assert_ne!(found([(0, 5), (0, 6), (1, 5), (1, 7)]), 0, "lost");
+        assert_ne!(found([(0, 5), (0, 6), (0, 7), (1, 5)]), 0, "too many");
+        assert_ne!(found([(0, 5), (0, 5), (1, 5), (1, 6)]), 0, "doubled");
+        assert_ne!(found([(0, 6), (0, 5), (1, 5), (1, 6)]), 0, "reordered");
+        assert_ne!(found([(0, 5), (0, 6), (1, 5), (2, 6)]), 0, "of nobody");
     }
 }

@@ -20,12 +20,12 @@ pub(crate) struct Layout(u8);
 
 /// Calls the copy of a loop that a layout stands for. Compilers align loops to 16 bytes, so less is no shift.
 macro_rules! in_layout {
-    ($layout:expr, $timed_loop:ident($($argument:expr),*)) => {
+    ($layout:expr, $timed_loop:ident::<$($parameter:ident),*>($($argument:expr),*)) => {
         match $layout.0 {
-            0 => $timed_loop::<WORDS, 0>($($argument),*),
-            1 => $timed_loop::<WORDS, 16>($($argument),*),
-            2 => $timed_loop::<WORDS, 32>($($argument),*),
-            _ => $timed_loop::<WORDS, 48>($($argument),*),
+            0 => $timed_loop::<$($parameter,)* 0>($($argument),*),
+            1 => $timed_loop::<$($parameter,)* 16>($($argument),*),
+            2 => $timed_loop::<$($parameter,)* 32>($($argument),*),
+            _ => $timed_loop::<$($parameter,)* 48>($($argument),*),
         }
     };
 }
@@ -43,7 +43,7 @@ impl Layout {
         receiver: &mut impl Receive<WORDS>,
         numbers: Numbers,
     ) -> u64 {
-        in_layout!(self, ask(sender, receiver, numbers))
+        in_layout!(self, ask::<WORDS>(sender, receiver, numbers))
     }
 
     /// Sends every message back.
@@ -53,7 +53,7 @@ impl Layout {
         receiver: &mut impl Receive<WORDS>,
         numbers: Numbers,
     ) {
-        in_layout!(self, answer(sender, receiver, numbers));
+        in_layout!(self, answer::<WORDS>(sender, receiver, numbers));
     }
 
     /// Produces a stream.
@@ -62,16 +62,16 @@ impl Layout {
         sender: &mut impl Produce<WORDS>,
         numbers: Numbers,
     ) {
-        in_layout!(self, produce(sender, numbers));
+        in_layout!(self, produce::<WORDS>(sender, numbers));
     }
 
-    /// Consumes a stream; says in which bits it differed.
-    pub(crate) fn consume<const WORDS: usize>(
+    /// Consumes the streams of all senders; says in which bits it differed.
+    pub(crate) fn consume<const WORDS: usize, const SENDERS: usize>(
         self,
-        receiver: &mut impl Consume<WORDS>,
+        receiver: &mut impl Consume<WORDS, SENDERS>,
         numbers: Numbers,
     ) -> u64 {
-        in_layout!(self, consume(receiver, numbers))
+        in_layout!(self, consume::<WORDS, SENDERS>(receiver, numbers))
     }
 }
 
@@ -112,8 +112,8 @@ fn produce<const WORDS: usize, const SHIFT: usize>(
 }
 
 #[inline(never)]
-fn consume<const WORDS: usize, const SHIFT: usize>(
-    receiver: &mut impl Consume<WORDS>,
+fn consume<const WORDS: usize, const SENDERS: usize, const SHIFT: usize>(
+    receiver: &mut impl Consume<WORDS, SENDERS>,
     numbers: Numbers,
 ) -> u64 {
     shift::<SHIFT>();

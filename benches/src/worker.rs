@@ -1,4 +1,4 @@
-//! The two sides of a run: two processes, or two threads of one where a contender cannot do better.
+//! The sides of a run: processes, or threads of one where a contender cannot do better.
 //!
 //! Workers are forked anew for every run. A fork has the same code at the same addresses, so the layout of code
 //! stays what the plan says, while buffers land on other physical pages each time, which belongs into the interval
@@ -26,12 +26,12 @@ use nix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::machine::{Cores, Meeting, Moment, Side, pin_to};
+use crate::machine::{Meeting, Moment, pin_to};
 
 /// In milliseconds. A run takes far less; whoever takes longer has lost its peer.
 const PATIENCE: u16 = 60_000;
 
-/// How the two sides are separated.
+/// How the sides are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Separation {
     Processes,
@@ -50,10 +50,10 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    /// Meets the other side, then times `work`, which returns the difference it found.
-    pub(crate) fn time(meeting: &Meeting, side: Side, work: impl FnOnce() -> u64) -> Result<Self> {
+    /// Meets the other sides, then times `work`, which returns the difference it found.
+    pub(crate) fn time(meeting: &Meeting, own: usize, work: impl FnOnce() -> u64) -> Result<Self> {
         let before = preemptions()?;
-        meeting.meet(side);
+        meeting.meet(own);
         let began = Moment::now();
         let difference = work();
         let ended = Moment::now();
@@ -71,34 +71,41 @@ fn preemptions() -> Result<u64> {
     Ok(usage.involuntary_context_switches().unsigned_abs())
 }
 
-/// Runs both sides, each pinned to its core, and returns what they measured.
-pub(crate) fn run(
-    separation: Separation,
-    cores: Cores,
-    first: impl FnOnce() -> Result<Leg> + Send,
-    second: impl FnOnce() -> Result<Leg> + Send,
-) -> Result<[Leg; 2]> {
-    let first = move || pin_to(cores.0).and_then(|()| first());
-    let second = move || pin_to(cores.1).and_then(|()| second());
+/// What one side does. Boxed: it is called once a run, and the loops in it are functions of their own.
+pub(crate) struct Side<'a>(Box<dyn FnOnce() -> Result<Leg> + Send + 'a>);
+
+impl<'a> Side<'a> {
+    /// Does `work`, pinned to `core`.
+    pub(crate) fn new(core: usize, work: impl FnOnce() -> Result<Leg> + Send + 'a) -> Self {
+        Self(Box::new(move || pin_to(core).and_then(|()| work())))
+    }
+}
+
+/// Runs all sides and returns what they measured.
+pub(crate) fn run<'a>(separation: Separation, sides: Vec<Side<'a>>) -> Result<Vec<Leg>> {
     match separation {
-        Separation::Processes => gather([Worker::start(first)?, Worker::start(second)?]),
+        Separation::Processes => {
+            let workers = sides.into_iter().map(|side| Worker::start(side.0));
+            gather(workers.collect::<Result<_>>()?)
+        }
         Separation::Threads => {
-            let both = move || {
+            let all = move || {
                 thread::scope(|scope| {
-                    let sides = [
-                        scope.spawn(|| or_abort(first)),
-                        scope.spawn(|| or_abort(second)),
-                    ];
-                    Ok(sides.map(|side| side.join().expect("it aborts rather than panics")))
+                    let start = |side: Side<'a>| scope.spawn(move || or_abort(side.0));
+                    let threads: Vec<_> = sides.into_iter().map(start).collect();
+                    let legs = threads
+                        .into_iter()
+                        .map(|thread| thread.join().expect("it aborts rather than panics"));
+                    Ok(legs.collect::<Vec<_>>())
                 })
             };
-            let [legs] = gather([Worker::start(both)?])?;
-            Ok(legs)
+            let outcomes: Vec<Vec<Leg>> = gather(vec![Worker::start(all)?])?;
+            Ok(outcomes.into_iter().flatten().collect())
         }
     }
 }
 
-/// A thread that fails takes its process along: the other one would spin for ever.
+/// A thread that fails takes its process along: the others would spin for ever.
 fn or_abort<T>(work: impl FnOnce() -> Result<T>) -> T {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => value,
@@ -160,10 +167,15 @@ impl Drop for Worker {
 }
 
 /// Takes the reports as they come: if one worker fails, the others wait for it in vain and are killed.
-fn gather<T: DeserializeOwned, const N: usize>(mut workers: [Worker; N]) -> Result<[T; N]> {
-    let mut outcomes = [const { None }; N];
-    while let Some(next) = outcomes.iter().position(Option::is_none) {
-        let pending: Vec<usize> = (next..N).filter(|&idx| outcomes[idx].is_none()).collect();
+fn gather<T: DeserializeOwned>(mut workers: Vec<Worker>) -> Result<Vec<T>> {
+    let mut outcomes: Vec<Option<T>> = workers.iter().map(|_| None).collect();
+    loop {
+        let pending: Vec<usize> = (0..workers.len())
+            .filter(|&idx| outcomes[idx].is_none())
+            .collect();
+        if pending.is_empty() {
+            return Ok(outcomes.into_iter().flatten().collect());
+        }
         let mut polled: Vec<PollFd<'_>> = pending
             .iter()
             .map(|&idx| PollFd::new(workers[idx].report.as_fd(), PollFlags::POLLIN))
@@ -182,7 +194,6 @@ fn gather<T: DeserializeOwned, const N: usize>(mut workers: [Worker; N]) -> Resu
             outcomes[idx] = Some(workers[idx].outcome()?);
         }
     }
-    Ok(outcomes.map(|outcome| outcome.expect("none is left")))
 }
 
 #[cfg(test)]
@@ -190,18 +201,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_processes_report() {
-        let [first, second] = gather([
+    fn all_processes_report() {
+        let outcomes: Vec<u8> = gather(vec![
             Worker::start(|| Ok(1)).unwrap(),
             Worker::start(|| Ok(2)).unwrap(),
         ])
         .unwrap();
-        assert_eq!((first, second), (1, 2));
+        assert_eq!(outcomes, [1, 2]);
     }
 
     #[test]
     fn a_failing_worker_ends_the_run_though_the_other_waits_for_ever() {
-        let gathered: Result<[u8; 2]> = gather([
+        let gathered: Result<Vec<u8>> = gather(vec![
             Worker::start::<u8>(|| {
                 loop {
                     thread::park();
@@ -215,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_dies_is_noticed() {
-        let gathered: Result<[u8; 1]> = gather([Worker::start::<u8>(|| process::abort()).unwrap()]);
+        let gathered: Result<Vec<u8>> =
+            gather(vec![Worker::start::<u8>(|| process::abort()).unwrap()]);
         assert!(gathered.is_err());
     }
 }

@@ -10,9 +10,9 @@ use std::{
 
 use anyhow::Result;
 
-use super::Idle;
 use crate::{
     contender::{Channel, Receive, Send},
+    idle::Idle,
     machine::{Line, Region},
     message::Message,
 };
@@ -107,7 +107,7 @@ impl<const LINES: usize, O: Order, I: Idle> Send<1> for FlagsEnd<'_, LINES, O, I
 impl<const LINES: usize, O: Order, I: Idle> Receive<1> for FlagsEnd<'_, LINES, O, I> {
     #[inline(always)]
     fn receive(&mut self) -> Message<1> {
-        let mut flag = self.seen;
+        let (mut flag, mut idle) = (self.seen, I::default());
         for line in self.lines {
             loop {
                 // Acquire: pairs with the Release in `send`.
@@ -115,7 +115,7 @@ impl<const LINES: usize, O: Order, I: Idle> Receive<1> for FlagsEnd<'_, LINES, O
                 if flag != self.seen {
                     break;
                 }
-                I::idle();
+                idle.idle();
             }
         }
         self.seen = flag;
@@ -186,9 +186,10 @@ impl<const WORDS: usize, I: Idle> Receive<WORDS> for SlotEnd<'_, WORDS, I> {
     #[inline(always)]
     fn receive(&mut self) -> Message<WORDS> {
         self.position += 1;
+        let mut idle = I::default();
         // Acquire: pairs with the Release in `send`.
         while self.flag.0[0].load(Acquire) != self.position {
-            I::idle();
+            idle.idle();
         }
         // SAFETY: in bounds and aligned; the sender writes no more before it has an answer.
         unsafe { self.payload.read() }

@@ -1,4 +1,4 @@
-//! This project's own ring, both sides told to spin.
+//! This project's own rings.
 
 use std::{
     marker::PhantomData,
@@ -7,36 +7,108 @@ use std::{
 };
 
 use anyhow::Result;
-use ipc_ring::{Builder, Receiver, Sender, Spsc, TryRecvError, TrySendError, Wait};
+use ipc_ring::{Builder, Receiver, Sender, ShmMessage, TryRecvError, TrySendError, Wait};
 
-use super::{Idle, Pause};
 use crate::{
     contender::{Channel, Receive, Send},
+    idle::Idle,
     message::Message,
 };
 
 /// What the segments of this program are called first.
 const NAMESPACE: &str = "benches";
 
-/// A ring that exists from the first opening until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Ring<const WORDS: usize, const CAPACITY: usize, C> {
-    name: String,
-    how: PhantomData<fn() -> C>,
+/// A kind of ring, as every side states it.
+pub(crate) trait Kind: 'static {
+    type Kind: ipc_ring::Kind;
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self::Kind>;
 }
 
-impl<const WORDS: usize, const CAPACITY: usize, C> Ring<WORDS, CAPACITY, C> {
-    fn builder(&self) -> Builder<Message<WORDS>, Spsc> {
-        ipc_ring::spsc(&self.name)
-            .namespace(NAMESPACE)
-            .capacity(CAPACITY)
-            .wait(Wait::Spin)
+/// For one sender.
+#[derive(Debug)]
+pub(crate) struct Spsc;
+
+/// For so many senders, with one order of all messages.
+#[derive(Debug)]
+pub(crate) struct Mpsc<const SENDERS: usize>;
+
+/// With so many lanes.
+#[derive(Debug)]
+pub(crate) struct Lanes<const LANES: usize>;
+
+impl Kind for Spsc {
+    type Kind = ipc_ring::Spsc;
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self::Kind> {
+        ipc_ring::spsc(name)
     }
 }
 
-impl<const WORDS: usize, const CAPACITY: usize, C: 'static> Channel for Ring<WORDS, CAPACITY, C> {
-    type Sender<'a> = End<Sender<Message<WORDS>, Spsc>, C>;
-    type Receiver<'a> = End<Receiver<Message<WORDS>, Spsc>, C>;
+impl<const SENDERS: usize> Kind for Mpsc<SENDERS> {
+    type Kind = ipc_ring::Mpsc;
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self::Kind> {
+        ipc_ring::mpsc(name).max_senders(SENDERS as u32)
+    }
+}
+
+impl<const LANES: usize> Kind for Lanes<LANES> {
+    type Kind = ipc_ring::Lanes;
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self::Kind> {
+        ipc_ring::lanes(name).max_senders(LANES as u32)
+    }
+}
+
+/// By which calls a ring is used, and how it was told to wait.
+pub(crate) trait Calls: 'static {
+    const WAIT: Wait;
+}
+
+/// `send` and `recv`.
+#[derive(Debug)]
+pub(crate) struct Calling<const SLEEP: bool>;
+
+/// `send` and `recv`, on a ring that spins.
+pub(crate) type Waiting = Calling<false>;
+
+/// `send` and `recv`, on a ring whose sides sleep after a while.
+pub(crate) type Sleeping = Calling<true>;
+
+/// `try_send` and `try_recv`, again and again, and idle in between: what rivals without waiting calls are given.
+#[derive(Debug)]
+pub(crate) struct Trying<I>(PhantomData<I>);
+
+impl<const SLEEP: bool> Calls for Calling<SLEEP> {
+    const WAIT: Wait = if SLEEP { Wait::Futex } else { Wait::Spin };
+}
+
+impl<I: Idle> Calls for Trying<I> {
+    const WAIT: Wait = Wait::Spin;
+}
+
+/// A ring that exists from the first opening until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Ring<const WORDS: usize, const CAPACITY: usize, K, C> {
+    name: String,
+    how: PhantomData<fn() -> (K, C)>,
+}
+
+impl<const WORDS: usize, const CAPACITY: usize, K: Kind, C: Calls> Ring<WORDS, CAPACITY, K, C> {
+    fn builder(&self) -> Builder<Message<WORDS>, K::Kind> {
+        K::ring(&self.name)
+            .namespace(NAMESPACE)
+            .capacity(CAPACITY)
+            .wait(C::WAIT)
+    }
+}
+
+impl<const WORDS: usize, const CAPACITY: usize, K: Kind, C: Calls> Channel
+    for Ring<WORDS, CAPACITY, K, C>
+{
+    type Sender<'a> = End<Sender<Message<WORDS>, K::Kind>, C>;
+    type Receiver<'a> = End<Receiver<Message<WORDS>, K::Kind>, C>;
 
     fn prepare() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -55,9 +127,9 @@ impl<const WORDS: usize, const CAPACITY: usize, C: 'static> Channel for Ring<WOR
     }
 }
 
-impl<const WORDS: usize, const CAPACITY: usize, C> Drop for Ring<WORDS, CAPACITY, C> {
+impl<const WORDS: usize, const CAPACITY: usize, K, C> Drop for Ring<WORDS, CAPACITY, K, C> {
     fn drop(&mut self) {
-        // Fails if neither side came to open it, and then there is nothing to remove.
+        // Fails if no side came to open it, and then there is nothing to remove.
         let _ = ipc_ring::remove_in(NAMESPACE, &self.name);
     }
 }
@@ -66,15 +138,9 @@ impl<const WORDS: usize, const CAPACITY: usize, C> Drop for Ring<WORDS, CAPACITY
 #[derive(Debug)]
 pub(crate) struct End<H, C>(H, PhantomData<C>);
 
-/// `send` and `recv`: the ring decides how to wait.
-#[derive(Debug)]
-pub(crate) struct Waiting;
-
-/// `try_send` and `try_recv`, again and again, with a pause in between: what rivals without waiting calls are given.
-#[derive(Debug)]
-pub(crate) struct Trying;
-
-impl<const WORDS: usize> Send<WORDS> for End<Sender<Message<WORDS>, Spsc>, Waiting> {
+impl<const WORDS: usize, const SLEEP: bool, K: ipc_ring::Kind> Send<WORDS>
+    for End<Sender<Message<WORDS>, K>, Calling<SLEEP>>
+{
     #[inline(always)]
     fn send(&mut self, message: Message<WORDS>) {
         if let Err(error) = self.0.send(message) {
@@ -83,7 +149,9 @@ impl<const WORDS: usize> Send<WORDS> for End<Sender<Message<WORDS>, Spsc>, Waiti
     }
 }
 
-impl<const WORDS: usize> Receive<WORDS> for End<Receiver<Message<WORDS>, Spsc>, Waiting> {
+impl<const WORDS: usize, const SLEEP: bool, K: ipc_ring::Kind> Receive<WORDS>
+    for End<Receiver<Message<WORDS>, K>, Calling<SLEEP>>
+{
     #[inline(always)]
     fn receive(&mut self) -> Message<WORDS> {
         match self.0.recv() {
@@ -93,27 +161,33 @@ impl<const WORDS: usize> Receive<WORDS> for End<Receiver<Message<WORDS>, Spsc>, 
     }
 }
 
-impl<const WORDS: usize> Send<WORDS> for End<Sender<Message<WORDS>, Spsc>, Trying> {
+impl<const WORDS: usize, K: ipc_ring::Kind, I: Idle> Send<WORDS>
+    for End<Sender<Message<WORDS>, K>, Trying<I>>
+{
     #[inline(always)]
     fn send(&mut self, mut message: Message<WORDS>) {
+        let mut idle = I::default();
         loop {
             match self.0.try_send(message) {
                 Ok(()) => return,
                 Err(TrySendError::Full(returned)) => message = returned,
                 Err(error) => panic!("cannot send: {error}"),
             }
-            Pause::idle();
+            idle.idle();
         }
     }
 }
 
-impl<const WORDS: usize> Receive<WORDS> for End<Receiver<Message<WORDS>, Spsc>, Trying> {
+impl<const WORDS: usize, K: ipc_ring::Kind, I: Idle> Receive<WORDS>
+    for End<Receiver<Message<WORDS>, K>, Trying<I>>
+{
     #[inline(always)]
     fn receive(&mut self) -> Message<WORDS> {
+        let mut idle = I::default();
         loop {
             match self.0.try_recv() {
                 Ok(message) => return message,
-                Err(TryRecvError::Empty) => Pause::idle(),
+                Err(TryRecvError::Empty) => idle.idle(),
                 Err(error) => panic!("cannot receive: {error}"),
             }
         }

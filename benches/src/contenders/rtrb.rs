@@ -5,9 +5,9 @@ use std::{marker::PhantomData, sync::Mutex};
 use anyhow::{Context, Result};
 use rtrb::{Consumer, PopError, Producer, PushError, RingBuffer};
 
-use super::Idle;
 use crate::{
     contender::{Channel, Receive, Send},
+    idle::Idle,
     message::Message,
 };
 
@@ -57,9 +57,10 @@ impl<const WORDS: usize, const CAPACITY: usize, I: Idle> Channel for Ring<WORDS,
 impl<const WORDS: usize, I: Idle> Send<WORDS> for Sender<WORDS, I> {
     #[inline(always)]
     fn send(&mut self, mut message: Message<WORDS>) {
+        let mut idle = I::default();
         while let Err(PushError::Full(returned)) = self.0.push(message) {
             message = returned;
-            I::idle();
+            idle.idle();
         }
     }
 }
@@ -67,10 +68,11 @@ impl<const WORDS: usize, I: Idle> Send<WORDS> for Sender<WORDS, I> {
 impl<const WORDS: usize, I: Idle> Receive<WORDS> for Receiver<WORDS, I> {
     #[inline(always)]
     fn receive(&mut self) -> Message<WORDS> {
+        let mut idle = I::default();
         loop {
             match self.0.pop() {
                 Ok(message) => return message,
-                Err(PopError::Empty) => I::idle(),
+                Err(PopError::Empty) => idle.idle(),
             }
         }
     }
