@@ -495,8 +495,8 @@ macro_rules! recv_error {
                     ),
                     Self::SenderDied { pid, program } => write!(
                         f,
-                        "the sender, {program} (pid {pid}), died and the ring is empty: all that it sent was \
-                         received; start another one and receive on"
+                        "a sender, {program} (pid {pid}), died, and all that it sent was received: receive on, from \
+                         others or from one that is started in its place"
                     ),
                     Self::Corrupt(invalid) => write!(
                         f,

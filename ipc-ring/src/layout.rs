@@ -10,7 +10,7 @@
 //! participants_offset    participants      each entry by the process that holds its index
 //! receivers_offset       receivers' words  receivers; of lane l at receivers_offset + 512 × l
 //! senders_offset         senders' words    senders
-//! slots_offset           slots             senders
+//! slots_offset           slots             senders; of kind 2, stamps by the receiver as well
 //!
 //! participants_offset = round_up(256 + schema_len, P)
 //! receivers_offset    = participants_offset + round_up(128 × participants, P)
@@ -101,7 +101,8 @@
 //! AMD EPYC.)
 //!
 //! *Every word has one writer side.* A sleeper's `attention` is answered in the waker's own region and not
-//! reset by the waker, so that a later part can map the other side's region read-only.
+//! reset by the waker, so that a later part can map the other side's region read-only. The stamps of kind 2 are the exception: its
+//! receiver settles claims of the dead, and hands lines back by a store ([`crate::ring::mpsc`]).
 //!
 //! *An onlooker decides by `announced`*, not by the stamp: an old stamp over a new message looks intact before
 //! and after. The producer says how far it may write before it begins, a quarter of the ring at a time; that is

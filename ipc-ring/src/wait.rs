@@ -66,7 +66,8 @@ use std::time::{Duration, Instant};
 #[non_exhaustive]
 pub enum Wait {
     /// Poll, and never sleep: for sides that have a core of their own. A side that waits asks the kernel every 50 ms
-    /// whether the other one lives; otherwise nobody makes a system call.
+    /// whether the other one lives; otherwise nobody makes a system call. With more sides than cores, one that polls takes the core from the
+    /// one that it waits for, most of all from an [`mpsc`](crate::mpsc) sender that is in the middle of a message.
     Spin,
     /// Poll for about ten microseconds, then sleep on a futex until woken.
     #[default]

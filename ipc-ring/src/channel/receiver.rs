@@ -111,6 +111,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// the ring is empty and was removed. [`RecvError::Forked`]. A death is noticed within 50 ms, or 200 ms by who has
     /// waited for long.
     ///
+    /// Of several senders, each death is told, once, while others may go on; `Closed` comes when nobody is left and one of them has
+    /// left cleanly. If all of them died, that was told, and `recv` waits for whoever comes in their place.
+    ///
     /// ```
     /// # use ipc_ring::RecvError;
     /// # let name = format!("doc-recv-{}", std::process::id());

@@ -211,7 +211,9 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
 
     /// The place of the next message, to write it there, waiting for room.
     ///
-    /// A reservation that is dropped or forgotten sends nothing: the next one has the same place.
+    /// A reservation that is dropped or forgotten sends nothing: the next one has the same place. (In a ring of
+    /// [`mpsc`](crate::mpsc) it is given up when it is dropped, or by the next call if it was forgotten; its place then stays empty until the
+    /// receiver has passed over it.)
     ///
     /// ```
     /// # let name = format!("doc-reserve-{}", std::process::id());
