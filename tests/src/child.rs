@@ -124,6 +124,15 @@ impl Child {
     ///
     /// If it ended before, for a reason of its own.
     pub fn kill(mut self) {
+        self.kill_now();
+    }
+
+    /// The same, if its handle is to be replaced.
+    ///
+    /// # Panics
+    ///
+    /// As for [`kill`](Self::kill).
+    pub fn kill_now(&mut self) {
         self.process.kill().expect("it is our child");
         let status = self.process.wait().expect("it is our child");
         assert_eq!(

@@ -2,14 +2,18 @@
 //! that it must not leave.
 
 mod child;
+mod kinds;
 mod random;
 mod ring_name;
 pub mod sandbox;
 pub mod seccomp;
 mod stage;
 pub mod traces;
+mod words;
 
 pub use child::Child;
+pub use kinds::Several;
 pub use random::Random;
 pub use ring_name::RingName;
-pub use stage::{Parent, Role, Stage, skip};
+pub use stage::{Parent, Role, Stage, allow_time, skip};
+pub use words::Words;
