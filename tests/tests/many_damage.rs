@@ -128,26 +128,28 @@ fn nonsense_in_head<K: Kind>(name: &RingName, (mut tx, mut rx): Pair<K>) {
         in_time("try_iter", || rx.try_iter().take(1000).count());
         in_time("recv_timeout", || while rx.recv_timeout(SHORT).is_ok() {});
     }
-    // One that never stops.
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut random = Random::default();
-            while !is_over.load(Ordering::Relaxed) {
-                head.store(random.below(64), Ordering::Relaxed);
+    // And never the same: of those that fit a bit, and of those that fit nothing.
+    for base in [0, 1 << 40] {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut random = Random::default();
+                while !is_over.load(Ordering::Relaxed) {
+                    head.store(base + random.below(64), Ordering::Relaxed);
+                }
+            });
+            let until = Instant::now() + Duration::from_millis(100);
+            while Instant::now() < until {
+                in_time("send_timeout", || {
+                    let _ = tx.send_timeout(1, SHORT);
+                });
+                in_time("recv_timeout", || {
+                    let _ = rx.recv_timeout(SHORT);
+                });
             }
+            is_over.store(true, Ordering::Relaxed);
         });
-        let until = Instant::now() + Duration::from_millis(200);
-        while Instant::now() < until {
-            in_time("send_timeout", || {
-                let _ = tx.send_timeout(1, SHORT);
-            });
-            in_time("recv_timeout", || {
-                let _ = rx.recv_timeout(SHORT);
-            });
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
+    }
 }
 
 /// Any word but those of the header, while all calls are made, and others join.

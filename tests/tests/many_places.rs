@@ -1,10 +1,11 @@
 //! Places for senders: how many there are, who gets one, what is full, and who is woken from which.
 
 use ipc_ring::{ManySenders, OpenError, Receiver, RecvError, Role, Sender, TrySendError, lanes};
-use ipc_ring_tests::{Parent, RingName, Several, Stage, for_both_kinds, of_kind, stage};
+use ipc_ring_tests::{Parent, RingName, Several, Stage, for_both_kinds, of_kind, seize, stage};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 const MANY: u32 = 1023;
 
@@ -58,6 +59,33 @@ fn a_ring_for_1023_senders_takes_all_of_them<K: Several>(stage: &Stage) {
     assert_eq!(rx.participants().len(), MANY as usize + 1);
     drop(last);
     assert_eq!(rx.recv(), Err(RecvError::Closed));
+}
+
+fn try_clone_waits_for_whoever_is_just_removing_a_ring_in_use<K: Several>(stage: &Stage) {
+    let name = stage.ring();
+    let ring = || K::ring::<u64>(&name).capacity(4);
+    let mut rx = ring().receiver().unwrap();
+    let mut tx = ring().sender().unwrap();
+    for number in 0..10 {
+        let seized = seize(&name.path());
+        let barrier = &Barrier::new(2);
+        tx = thread::scope(|scope| {
+            let clone = scope.spawn(move || {
+                barrier.wait();
+                tx.try_clone()
+            });
+            barrier.wait();
+            // For longer than it takes to fail. Were it not, this round would show nothing.
+            thread::sleep(Duration::from_millis(20));
+            drop(seized);
+            clone
+                .join()
+                .unwrap()
+                .unwrap_or_else(|error| panic!("{error}"))
+        });
+        tx.send(number).unwrap();
+        assert_eq!(rx.recv(), Ok(number));
+    }
 }
 
 fn try_clone_never_fails_by_chance<K: Several>(stage: &Stage) {
@@ -191,7 +219,7 @@ fn a_receiver_of_lanes_that_slept_is_awake_for_good() {
         .receiver()
         .unwrap();
     let mut senders: Vec<_> = (0..12).map(|_| lanes(&name).sender().unwrap()).collect();
-    let short = std::time::Duration::from_millis(120);
+    let short = Duration::from_millis(120);
     assert!(rx.recv_timeout(short).is_err());
     for _ in 0..20 {
         for tx in &mut senders {
@@ -237,5 +265,6 @@ for_both_kinds! {
     a_ring_for_one_sender_takes_one();
     a_ring_for_1023_senders_takes_all_of_them();
     try_clone_never_fails_by_chance();
+    try_clone_waits_for_whoever_is_just_removing_a_ring_in_use();
     a_receiver_that_has_slept_for_long_is_woken_by_whoever_sends(receives);
 }
