@@ -22,6 +22,7 @@ use strikes::Storm;
 use tempfile::NamedTempFile;
 
 const SENDERS: u32 = 8;
+const CAPACITY: u64 = 64;
 /// The next misfortune comes within this time.
 const LULL: Duration = Duration::from_millis(10);
 /// Message `sequence` of `sender`. Times are the ledger's.
@@ -60,7 +61,9 @@ impl Numbered {
 }
 
 fn ring<K: Several>(name: &str) -> Builder<Numbered, K> {
-    K::ring(name).capacity(64).max_senders(SENDERS)
+    K::ring(name)
+        .capacity(CAPACITY as usize)
+        .max_senders(SENDERS)
 }
 
 /// Follows the notes until `is_over` and there are no more.
@@ -81,6 +84,15 @@ fn follow(oracle: &mut Oracle<'_>, ledger: &Ledger, is_over: &AtomicBool) -> u64
     }
 }
 
+/// Lets who follows the notes come to an end, also if something goes wrong here.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// After the storm everything is as if nothing had happened.
 fn all_places_are_good<K: Several>(name: &str) {
     let mut rx = ring::<K>(name).receiver().unwrap();
@@ -88,7 +100,7 @@ fn all_places_are_good<K: Several>(name: &str) {
     let mut senders: Vec<_> = (0..SENDERS)
         .map(|_| ring::<K>(name).sender().unwrap())
         .collect();
-    let sequences = 0..64 / u64::from(SENDERS);
+    let sequences = 0..CAPACITY / u64::from(SENDERS);
     for sequence in sequences.clone() {
         for (id, tx) in senders.iter_mut().enumerate() {
             let message = Numbered::of_words([id as u64, sequence, 0, 0]);
@@ -122,6 +134,7 @@ fn a_storm_of_kills_and_stops_costs_no_message_that_was_sent<K: Several>(stage: 
     let begun = Instant::now();
     let (name, counts, lives, messages) = thread::scope(|scope| {
         let follower = scope.spawn(|| follow(&mut oracle, &ledger, &is_over));
+        let over = Over(&is_over);
         let mut storm = Storm::new(stage, K::NAME, (path, &ledger), &deaths, seed);
         let goes_well = |follower: &ScopedJoinHandle<'_, u64>| !follower.is_finished();
         while goes_well(&follower) && (begun.elapsed() < time || !storm.counts.are_enough()) {
@@ -130,7 +143,7 @@ fn a_storm_of_kills_and_stops_costs_no_message_that_was_sent<K: Several>(stage: 
             storm.strike();
         }
         let ended = goes_well(&follower).then(|| storm.end());
-        is_over.store(true, Ordering::SeqCst);
+        drop(over);
         let messages = follower.join().expect("what the oracle said");
         let (name, counts, lives) = ended.expect("the oracle said nothing");
         (name, counts, lives, messages)

@@ -1,14 +1,17 @@
 //! Who is killed, stopped and replaced.
 
-use crate::SENDERS;
 use crate::ledger::Ledger;
 use crate::oracle::{Death, Way};
+use crate::{CAPACITY, SENDERS};
 use ipc_ring_tests::{Child, Random, RingName, Stage};
 use std::mem;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
+/// Nothing takes so long.
+const LONG: Duration = Duration::from_secs(20);
 /// Nobody is stopped for longer, at a time.
 const STOP: Duration = Duration::from_millis(30);
 
@@ -36,6 +39,14 @@ impl Counts {
             && self.receivers_killed_taking >= 10
             && self.receivers_killed_peeking >= 10
             && self.receivers_stopped >= 10
+    }
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < until, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -154,6 +165,10 @@ impl<'a> Storm<'a> {
 
     fn kill_sender(&mut self) {
         let victim = self.victim();
+        self.kill_this_sender(victim);
+    }
+
+    fn kill_this_sender(&mut self, victim: usize) {
         let victim = self.senders.swap_remove(victim);
         self.counts.senders_killed += 1;
         self.counts.of_those_while_stopped += u64::from(victim.stopped_until.is_some());
@@ -206,9 +221,40 @@ impl<'a> Storm<'a> {
         self.receiver = Self::start_receiver(stage, [self.kind, &self.name, path], way, seed);
     }
 
+    /// Kills one sender while it holds a place, and leaves it to its successor to settle that: the receiver stands still
+    /// meanwhile.
+    fn kill_claimant(&mut self) {
+        let before = self.counts.of_those_with_a_place;
+        while self.counts.of_those_with_a_place == before {
+            self.let_go_on(true);
+            let holds_place = |sender: &Player| {
+                self.ledger
+                    .row(sender.id)
+                    .holds_place()
+                    .load(Ordering::SeqCst)
+                    != 0
+            };
+            if let Some(victim) = self.senders.iter().position(holds_place) {
+                self.receiver.child.stop();
+                self.receiver.stopped_until = Some(Instant::now());
+                self.kill_this_sender(victim);
+                let successor = self.ledger.row(self.begun - 1);
+                wait_until("the successor joins", || {
+                    successor.attempted().load(Ordering::SeqCst) > 0
+                });
+            }
+        }
+        self.let_go_on(true);
+    }
+
     /// Everybody leaves; the receiver has drained the ring. The ring, the counts, and how many senders there were.
     pub(crate) fn end(mut self) -> (RingName, Counts, u64) {
-        self.let_go_on(true);
+        // Nobody dies after it, which would make up for a claim that was left open.
+        self.kill_claimant();
+        let noted = self.ledger.noted();
+        wait_until("messages arrive", || {
+            self.ledger.noted() >= noted + 8 * CAPACITY
+        });
         self.ledger.finish().store(1, Ordering::SeqCst);
         for sender in self.senders {
             sender.child.finish();
