@@ -129,6 +129,15 @@ impl Child {
     ///
     /// If it ended before, for a reason of its own.
     pub fn kill(mut self) {
+        self.kill_now();
+    }
+
+    /// The same, if its handle is to be replaced.
+    ///
+    /// # Panics
+    ///
+    /// As for [`kill`](Self::kill).
+    pub fn kill_now(&mut self) {
         self.process.kill().expect("it is our child");
         let status = self.process.wait().expect("it is our child");
         assert_eq!(
@@ -198,6 +207,42 @@ impl Child {
             );
             thread::yield_now();
         }
+    }
+
+    /// How often the thread that plays the role has gone to sleep.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn sleeps(&self) -> u64 {
+        let path = format!("/proc/{}/task/{}/status", self.id(), self.thread);
+        let status = fs::read_to_string(path).expect("the child lives");
+        let mut lines = status.lines();
+        let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count
+            .and_then(|count| count.trim().parse().ok())
+            .expect("the kernel counts")
+    }
+
+    /// Waits until the thread that plays the role has slept so often since now, and sleeps again, as one that waits in
+    /// slices does.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come to that.
+    pub fn wait_until_slept(&mut self, times: u64) {
+        let until = Instant::now() + PATIENCE;
+        let enough = self.sleeps() + times;
+        while self.sleeps() < enough {
+            assert!(
+                Instant::now() < until,
+                "{} stays awake: {}",
+                self.role,
+                self.doing()
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.wait_until_asleep();
     }
 
     fn is_asleep(&self) -> bool {

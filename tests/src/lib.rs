@@ -3,15 +3,21 @@
 
 mod child;
 pub mod instruction;
+mod kinds;
 mod random;
 mod ring_name;
 pub mod sandbox;
 pub mod seccomp;
+mod seize;
 mod stage;
 pub mod step;
 pub mod traces;
+mod words;
 
 pub use child::Child;
+pub use kinds::Several;
 pub use random::Random;
 pub use ring_name::RingName;
-pub use stage::{Parent, Role, Stage, skip};
+pub use seize::seize;
+pub use stage::{Parent, Role, Stage, allow_time, skip};
+pub use words::Words;

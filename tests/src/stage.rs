@@ -7,8 +7,9 @@ use std::io::{self, BufRead, Write};
 use std::process::{self, Command, Stdio};
 use std::str::FromStr;
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROLE: &str = "IPC_RING_TEST_ROLE";
 const ARGUMENTS: &str = "IPC_RING_TEST_ARGUMENTS";
@@ -128,11 +129,22 @@ fn watch() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| {
         thread::spawn(|| {
-            thread::sleep(Duration::from_secs(300));
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(TIME.load(Ordering::Relaxed)) {
+                thread::sleep(Duration::from_secs(1));
+            }
             let _ = writeln!(io::stderr(), "a test of {:?} hangs", env::args().next());
             process::abort();
         });
     });
+}
+
+/// So many seconds may all tests of this process take.
+static TIME: AtomicU64 = AtomicU64::new(300);
+
+/// Lets the tests of this process take so much longer: one of them was asked to.
+pub fn allow_time(time: Duration) {
+    TIME.fetch_add(time.as_secs(), Ordering::Relaxed);
 }
 
 /// A child's line to its parent.

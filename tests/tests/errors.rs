@@ -4,14 +4,12 @@ use ipc_ring::{
     OpenError, RecvError, RecvTimeoutError, RemoveError, SendError, ShmMessage, TryRecvError, Wait,
     remove, remove_in, spsc,
 };
-use ipc_ring_tests::{Parent, RingName, in_a_child, sandbox, skip, stage, traces};
-use nix::fcntl::{FcntlArg, fcntl};
+use ipc_ring_tests::{Parent, RingName, in_a_child, sandbox, seize, skip, stage, traces};
 use nix::sys::resource::Resource;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::mkfifo;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -703,26 +701,6 @@ fn who_states_no_capacity_waits_for_the_ring_as_long_as_told() {
             assert!(matches!(remove(&ring), Err(RemoveError::NotFound { .. })));
         });
     });
-}
-
-/// A ring whose lifecycle byte somebody else holds exclusively; nobody as long as `ipc-ring` does not hang.
-fn seize(path: &str) -> OwnedFd {
-    let file = OwnedFd::from(
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .unwrap(),
-    );
-    let lock = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 1 << 32,
-        l_len: 1,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-    file
 }
 
 #[test]

@@ -2,8 +2,13 @@
 //! costs next to nothing.
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
-use ipc_ring::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, Wait, spsc};
-use ipc_ring_tests::{Child, Parent, RingName, Stage, in_a_child, seccomp, stage};
+use ipc_ring::{
+    Kind, Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError, Wait,
+    spsc,
+};
+use ipc_ring_tests::{
+    Child, Parent, RingName, Several, Stage, for_both_kinds, in_a_child, of_kind, seccomp, stage,
+};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -77,14 +82,45 @@ fn pair(ring: &str, wait: Wait) -> (Sender<[u64; 7]>, Receiver<[u64; 7]>) {
 /// Both sides in one process, with every call that need not wait.
 /// Arguments: ring, way to wait.
 fn calls_everything(parent: &mut Parent) {
-    let (mut tx, mut rx) = pair(parent.argument(0), wait_of(parent.argument(1)));
+    let (tx, rx) = pair(parent.argument(0), wait_of(parent.argument(1)));
+    call_everything([tx], rx, |rx| rx.recv_latest());
+}
+
+/// Three senders and the receiver in one process, likewise.
+/// Arguments: ring, way to wait, kind.
+fn calls_everything_of_several(parent: &mut Parent) {
+    of_kind!(parent.argument(2), call_everything_of(parent));
+}
+
+fn call_everything_of<K: Several>(parent: &Parent) {
+    let wait = wait_of(parent.argument(1));
+    // More lanes than are looked at each time.
+    let ring = || {
+        K::ring(parent.argument(0))
+            .capacity(64)
+            .wait(wait)
+            .max_senders(20)
+    };
+    let senders = [(); 3].map(|()| ring().sender().unwrap());
+    let rx = ring().receiver().unwrap();
+    call_everything(senders, rx, |rx| rx.try_recv().and(rx.try_recv()));
+}
+
+type Received = Result<[u64; 7], TryRecvError>;
+
+fn call_everything<const N: usize, K: Kind>(
+    mut senders: [Sender<[u64; 7], K>; N],
+    mut rx: Receiver<[u64; 7], K>,
+    take_two: fn(&mut Receiver<[u64; 7], K>) -> Received,
+) {
     let mut batch = [[0; 7]; 64];
     let long = Duration::from_secs(60);
     quietly(|| {
         let message = [1; 7];
         let mut right = true;
         // Several laps, so that free space has to be looked for.
-        for _ in 0..1000 {
+        for round in 0..1000 {
+            let tx = &mut senders[round % N];
             right &= tx.try_send(message).is_ok() && tx.try_send_ref(&message).is_ok();
             right &= tx.send(message).is_ok() && tx.send_ref(&message).is_ok();
             right &= tx.send_timeout(message, long).is_ok();
@@ -95,14 +131,18 @@ fn calls_everything(parent: &mut Parent) {
                 true
             });
             right &= tx.len() == 12 && rx.len() == 12 && !tx.is_full() && !rx.is_empty();
+            // Gives up what it has claimed.
+            drop(tx.try_reserve());
             right &= rx.try_recv() == Ok(message) && rx.recv() == Ok(message);
             right &= rx.recv_timeout(long) == Ok(message)
                 && rx.peek_copied() == Ok(message)
                 && rx.consume();
             right &= rx.try_recv_slice(&mut batch[..2]) == Ok(2) && rx.drain().take(2).count() == 2;
             right &= rx.iter().next() == Some(message) && rx.try_iter().next() == Some(message);
-            right &= rx.recv_latest() == Ok(message) && rx.try_recv() == Err(TryRecvError::Empty);
+            right &= take_two(&mut rx) == Ok(message);
+            right &= rx.try_recv() == Err(TryRecvError::Empty);
         }
+        let tx = &mut senders[0];
         while tx.try_send(message).is_ok() {}
         right && tx.try_send(message) == Err(TrySendError::Full(message))
     });
@@ -115,6 +155,82 @@ fn no_call_that_need_not_wait_makes_a_system_call_or_allocates() {
         let ring = stage.ring();
         was_quiet(stage.start("calls_everything", &[&ring, wait]));
     }
+}
+
+fn no_call_of_several_senders_makes_a_system_call_or_allocates<K: Several>(stage: &Stage) {
+    for wait in ["Spin", "Futex"] {
+        let ring = stage.ring();
+        was_quiet(stage.start("calls_everything_of_several", &[&ring, wait, K::NAME]));
+    }
+}
+
+fn senders_and_a_receiver_that_are_awake_make_no_system_call<K: Several>(stage: &Stage) {
+    let ring = stage.ring();
+    let mut children: Vec<_> = [
+        "receives_from_two",
+        "sends_as_one_of_two",
+        "sends_as_one_of_two",
+    ]
+    .map(|role| stage.start(role, &[&ring, "Futex", K::NAME]))
+    .into();
+    // All have joined, one after the other.
+    for child in &mut children {
+        assert_eq!(child.hear(), "ready");
+    }
+    for child in &mut children {
+        child.say("go");
+    }
+    children.into_iter().for_each(was_quiet);
+}
+
+/// Arguments: ring, way to wait, kind.
+fn sends_as_one_of_two(parent: &mut Parent) {
+    of_kind!(parent.argument(2), send_as_one_of_two(parent));
+}
+
+fn send_as_one_of_two<K: Several>(parent: &mut Parent) {
+    let mut tx = K::ring(parent.argument(0)).capacity(64).sender().unwrap();
+    parent.tell("ready");
+    parent.hear();
+    quietly(|| (0..COUNT).all(|number| send_soon(&mut tx, [number; 7])));
+}
+
+/// The other side is awake and makes room, for which one that asks for it again and again need not wait.
+fn send_soon<K: Kind>(tx: &mut Sender<[u64; 7], K>, message: [u64; 7]) -> bool {
+    loop {
+        match tx.try_send(message) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(_)) => spin_loop(),
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Arguments: ring, way to wait, kind.
+fn receives_from_two(parent: &mut Parent) {
+    of_kind!(parent.argument(2), receive_from_two(parent));
+}
+
+fn receive_from_two<K: Several>(parent: &mut Parent) {
+    let mut rx = K::ring::<[u64; 7]>(parent.argument(0))
+        .capacity(64)
+        .receiver()
+        .unwrap();
+    parent.tell("ready");
+    parent.hear();
+    quietly(|| {
+        let mut sum = 0_u64;
+        for _ in 0..2 * COUNT {
+            while rx.is_empty() {
+                spin_loop();
+            }
+            let Ok(message) = rx.recv() else {
+                return false;
+            };
+            sum += message[0];
+        }
+        sum == COUNT * (COUNT - 1)
+    });
 }
 
 const COUNT: u64 = 100_000;
@@ -250,4 +366,64 @@ fn a_blocked_sender_uses_at_most_a_thousandth_of_a_cpu() {
         assert!(used <= BLOCKED / 1000, "{used:?}");
         drop((tx, rx));
     });
+}
+
+fn blocked_sides_use_at_most_a_thousandth_of_a_cpu<K: Several>(stage: &Stage) {
+    let ring = stage.ring();
+    // At the same time: a receiver, and a sender on another ring.
+    let full = stage.ring();
+    let mut receiver = stage.start("waits_for_a_message", &[&ring, K::NAME]);
+    let mut sender = stage.start("waits_for_room", &[&full, K::NAME]);
+    for child in [&mut receiver, &mut sender] {
+        let used = Duration::from_micros(child.hear().parse().unwrap());
+        assert!(used <= BLOCKED / 1000, "{used:?}");
+    }
+    receiver.finish();
+    sender.finish();
+}
+
+/// Arguments: ring, kind.
+fn waits_for_a_message(parent: &mut Parent) {
+    of_kind!(parent.argument(1), wait_for_a_message(parent));
+}
+
+fn wait_for_a_message<K: Several>(parent: &mut Parent) {
+    let ring = || {
+        K::ring::<u64>(parent.argument(0))
+            .capacity(64)
+            .max_senders(20)
+    };
+    let mut rx = ring().receiver().unwrap();
+    let _living = [(); 8].map(|()| ring().sender().unwrap());
+    let before = cpu_time();
+    assert_eq!(rx.recv_timeout(BLOCKED), Err(RecvTimeoutError::Timeout));
+    parent.tell((cpu_time() - before).as_micros());
+}
+
+/// Arguments: ring, kind.
+fn waits_for_room(parent: &mut Parent) {
+    of_kind!(parent.argument(1), wait_for_room(parent));
+}
+
+fn wait_for_room<K: Several>(parent: &mut Parent) {
+    let ring = || {
+        K::ring::<u64>(parent.argument(0))
+            .capacity(64)
+            .max_senders(20)
+    };
+    let _living = ring().receiver().unwrap();
+    let mut tx = ring().sender().unwrap();
+    while tx.try_send(0).is_ok() {}
+    let before = cpu_time();
+    assert_eq!(
+        tx.send_timeout(1, BLOCKED),
+        Err(SendTimeoutError::Timeout(1))
+    );
+    parent.tell((cpu_time() - before).as_micros());
+}
+
+for_both_kinds! {
+    no_call_of_several_senders_makes_a_system_call_or_allocates(calls_everything_of_several);
+    senders_and_a_receiver_that_are_awake_make_no_system_call(sends_as_one_of_two, receives_from_two);
+    blocked_sides_use_at_most_a_thousandth_of_a_cpu(waits_for_a_message, waits_for_room);
 }

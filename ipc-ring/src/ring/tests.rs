@@ -1,5 +1,7 @@
 //! The ring held against `VecDeque`, over random operations, with positions that wrap.
 
+mod several;
+
 use super::spsc::{Consumer, Observer, Producer, Sighting};
 use super::{Consume, Produce, Ring, Slots, initial, published};
 use crate::segment::heap::Heap;
