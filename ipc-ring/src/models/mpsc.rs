@@ -1,8 +1,10 @@
 //! Several senders in one order: claims, deaths, and what becomes of them.
 
-use super::check;
+use super::{check, check_within};
+use crate::layout::Entry;
+use crate::participant::{Session, end_unless};
 use crate::ring::mpsc::{Consumer, Observer, Producer, sweep};
-use crate::ring::{Consume, Produce, TypedSlots, settle};
+use crate::ring::{Consume, Look, Produce, TypedSlots, look_past_the_dead, settle};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{fill, read, try_recv, try_send};
 use crate::sync::{AtomicU64, Fault, Ordering};
@@ -444,4 +446,48 @@ mod observed {
         };
         check(model, &[Fault::ClaimUnfenced]);
     }
+}
+
+#[test]
+fn closed_is_said_only_after_the_last_message_of_either_sender() {
+    let model = || {
+        let heap = Arc::new(Heap::<u64>::new(2, u64::MAX));
+        let entries = Arc::new([Entry::new(), Entry::new()]);
+        let mut consumer = Consumer::take_over(heap.ring());
+        let senders = [0, 1].map(|index| {
+            let mut producer = Producer::join(heap.ring(), index);
+            entries[index as usize].join(1);
+            let (heap, entries) = (heap.clone(), entries.clone());
+            thread::spawn(move || {
+                assert!(try_send(&mut producer, *heap.ring().slots(), 1));
+                entries[index as usize].leave(1);
+            })
+        });
+        let all_left = || {
+            let left = |entry: &Entry| matches!(entry.session(), Session::Left(_));
+            entries.iter().all(left).then_some(())
+        };
+        let mut received = 0;
+        loop {
+            let mut there = || {
+                let look = look_past_the_dead(&mut consumer, |_| false);
+                (look != Look::Nothing).then_some(())
+            };
+            let look = there().ok_or(None);
+            match look.or_else(|_: Option<()>| end_unless(all_left, there)) {
+                // Or there is a claim, which its owner is about to publish.
+                Ok(()) => match try_recv(&mut consumer, *heap.ring().slots()) {
+                    Some(value) => received += value,
+                    None => thread::yield_now(),
+                },
+                Err(Some(())) => break,
+                Err(None) => thread::yield_now(),
+            }
+        }
+        assert_eq!(received, 2);
+        for sender in senders {
+            sender.join().unwrap();
+        }
+    };
+    check_within(2, model, &[Fault::LeaveRelaxed, Fault::NoLookAfterEnding]);
 }
