@@ -337,7 +337,7 @@ pub(crate) const fn stride(size: usize, align: usize) -> usize {
 pub(crate) struct Slot<T> {
     /// Written by the sender that may fill the slot, read by whoever saw it published.
     pub(crate) message: UnsafeCell<MaybeUninit<T>>,
-    /// Written by senders: Release to publish.
+    /// Written by senders: Release to publish. In kind 2 by the receiver as well, before it gives the slot back.
     pub(crate) stamp: AtomicU64,
 }
 

@@ -159,6 +159,7 @@ pub(crate) trait Consume {
 /// What is in a consumer's way, when it finds no message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum InTheWay {
+    /// No claim; what there is instead was not looked at.
     Nothing,
     /// A claim of somebody who lives. There may be messages behind it.
     Claim,
@@ -200,8 +201,14 @@ pub(crate) fn look_past_the_dead(
         }
         match settle(consumer, &is_dead) {
             InTheWay::Settled => {}
-            InTheWay::Nothing => return Look::Nothing,
             InTheWay::Claim => break,
+            // The claim that was in the way may have become a message since, with others behind it.
+            InTheWay::Nothing
+                if consumer.ahead(0) == Ahead::Nothing || planted(Fault::ClaimSettledUnseen) =>
+            {
+                return Look::Nothing;
+            }
+            InTheWay::Nothing => {}
         }
     }
     Look::Held

@@ -215,6 +215,10 @@ pub(crate) enum Fault {
     SkipByStore,
     /// The consumer stores a stamp once more after it has released the slot.
     TouchLate,
+    /// That store is Relaxed.
+    TouchRelaxed,
+    /// What is no claim any more, when a consumer looks whose it is, is taken for nothing.
+    ClaimSettledUnseen,
     /// A claim is skipped without asking whether its owner is dead.
     SkipUnasked,
     /// The new holder of an index does not sweep.

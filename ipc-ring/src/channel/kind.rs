@@ -80,8 +80,11 @@ pub(crate) trait Mechanism: Sized {
         consumer: &Self::Consumer<T>,
     ) -> bool;
 
-    /// Wakes who waits for slots of which there were not enough. To be called when there is nothing to receive.
-    fn notify_senders_of_rest<T: ShmMessage>(_: &mut Self::Wakers, _: &Self::Consumer<T>) {}
+    /// Wakes all who wait for slots of which there were not enough. To be called when there is nothing to receive. True if
+    /// somebody slept.
+    fn notify_senders_of_rest<T: ShmMessage>(_: &mut Self::Wakers, _: &Self::Consumer<T>) -> bool {
+        false
+    }
 
     /// Wakes all senders that wait for room.
     fn notify_all_senders<T: ShmMessage>(wakers: &Self::Wakers, consumer: &Self::Consumer<T>);
@@ -105,8 +108,9 @@ pub(crate) trait Mechanism: Sized {
 }
 
 /// Wakes senders that share their slots a quarter of the ring at a time: a sender that is woken for one slot sends one message
-/// and sleeps again, which takes a hundred times as long as the message. What is left over is told before the receiver sleeps;
-/// and senders look for themselves at each slice.
+/// and sleeps again, which takes a hundred times as long as the message. What is left over is told when the receiver finds
+/// nothing more; and senders look for themselves at each slice, which is what they do if the receiver takes longer than that for a
+/// quarter of the ring.
 pub(crate) struct SharedWaker {
     waker: Waker,
     /// Senders were woken for the slots before this position.
@@ -208,11 +212,9 @@ impl Mechanism for Mpsc {
     fn notify_senders_of_rest<T: ShmMessage>(
         waker: &mut SharedWaker,
         consumer: &Self::Consumer<T>,
-    ) {
-        let position = consumer.position();
-        if position != waker.told {
-            waker.notify(consumer.call(), position);
-        }
+    ) -> bool {
+        waker.told = consumer.position();
+        waker.waker.notify(consumer.call(), ALL)
     }
 
     fn notify_all_senders<T: ShmMessage>(waker: &SharedWaker, consumer: &Self::Consumer<T>) {

@@ -137,16 +137,15 @@ fn counters<K: Kind>(places: &Places, role: Role, index: u32) -> Counters {
     let counted = role == Role::Sender && K::SENDERS_SHARE;
     let skipped = match role {
         Role::Sender => 0,
-        Role::Receiver => passed_over(places).wrapping_sub(skipped),
+        Role::Receiver => since(skipped, passed_over(places)),
     };
     Counters {
         messages: if counted {
             messages
         } else {
             // It began at that position.
-            position(places, role, index)
-                .wrapping_sub(messages)
-                .wrapping_sub(skipped)
+            let begun = messages.wrapping_add(skipped);
+            since(begun, position(places, role, index))
         },
         waits,
         sleeps,
@@ -154,6 +153,13 @@ fn counters<K: Kind>(places: &Places, role: Role, index: u32) -> Counters {
         skipped,
         corrupt,
     }
+}
+
+/// How far it is from `begun` to `now`. What was read while it changed, or was left by who died between two stores, may seem
+/// to lie behind where it began.
+fn since(begun: u64, now: u64) -> u64 {
+    let distance = now.wrapping_sub(begun);
+    if distance > u64::MAX / 2 { 0 } else { distance }
 }
 
 /// Where a participant is that has a lane for itself, or all of them. Of several lanes, the sum.

@@ -37,17 +37,16 @@ pub struct Receiver<T: ShmMessage, K: Kind = Spsc> {
     token: Token,
     corrupt: u64,
     stand_off: StandOff,
-    stuck: Stuck,
+    stuck: Option<Stuck>,
     endpoint: Endpoint,
     not_sync: PhantomData<Cell<()>>,
 }
 
-/// A claim that we found in the way more than once.
-#[derive(Default)]
+/// A claim that we found in the way.
 struct Stuck {
     position: u64,
-    /// When it was found the second time, or its owner was asked for.
-    since: Option<Instant>,
+    /// When it was found first, or its owner was asked for.
+    since: Instant,
 }
 
 /// How long a claim may be in the way of somebody who never waits, until the kernel is asked whether its owner lives.
@@ -78,7 +77,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             token,
             corrupt: 0,
             stand_off: StandOff::default(),
-            stuck: Stuck::default(),
+            stuck: None,
             endpoint,
             not_sync: PhantomData,
         }
@@ -337,7 +336,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         }
     }
 
-    /// Whether there is no message now.
+    /// Whether there is no message now, nor one behind places that were given up. Asks nobody: messages behind a claim of somebody who died
+    /// are found by the calls that receive.
     pub fn is_empty(&self) -> bool {
         !self.is_current() || self.consumer.is_empty()
     }
@@ -430,7 +430,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         if let Some(index) = self.slot_behind_claim() {
             return Ok(index);
         }
-        K::notify_senders_of_rest::<T>(&mut self.wakers, &self.consumer);
+        if K::notify_senders_of_rest::<T>(&mut self.wakers, &self.consumer) {
+            count(&self.endpoint.counters().wakes);
+        }
         let ending = self.endpoint.known_ending();
         // If this is the end, then nothing is left behind a claim of the dead.
         match end_unless_found(ending, || self.look_past_the_dead()) {
@@ -444,20 +446,20 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     fn slot_behind_claim(&mut self) -> Option<usize> {
         self.consumer.claimant()?;
         let position = self.consumer.position();
-        if self.stuck.position != position {
-            // Most claims are messages a moment later.
-            self.stuck = Stuck {
-                position,
-                since: None,
-            };
-            return None;
-        }
         let now = Instant::now();
-        let since = *self.stuck.since.get_or_insert(now);
-        if now - since < PATIENCE {
-            return None;
+        let found = |stuck: &Stuck| stuck.position == position;
+        match self.stuck.as_ref().filter(|&stuck| found(stuck)) {
+            Some(stuck) if now - stuck.since < PATIENCE => return None,
+            known => {
+                let is_new = known.is_none();
+                let since = now;
+                self.stuck = Some(Stuck { position, since });
+                // Most claims are messages a moment later.
+                if is_new {
+                    return None;
+                }
+            }
         }
-        self.stuck.since = Some(now);
         self.look_past_the_dead();
         self.consumer.slot()
     }

@@ -279,13 +279,13 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         if !self.is_current() {
             return Err(TrySendError::Forked(()));
         }
+        if self.producer.is_open() {
+            self.abandon();
+        }
         // Relaxed: it says what the receiver wants, and publishes nothing.
         let word = self.producer.call().attention.load(Ordering::Relaxed);
         if word & attention::LEFT != 0 && self.endpoint.is_closed() {
             return Err(TrySendError::Closed(()));
-        }
-        if self.producer.is_open() {
-            self.abandon();
         }
         self.producer.slot().ok_or(TrySendError::Full(()))
     }

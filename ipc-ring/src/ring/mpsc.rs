@@ -15,8 +15,9 @@
 //! | stamp       | a producer: claim   | Relaxed, then a Release fence | Acquire fence in [`Observer::read`] |
 //! | stamp       | its owner: publish  | Release             | Acquire in [`Consumer::slot`]             |
 //! | stamp       | its owner: give up; its index's next holder: sweep | Release | Acquire in [`Consumer::slot`] |
-//! | stamp       | the consumer: skip; once more what is there, before it releases the slot | Relaxed: its own store of head follows | – |
-//! | head        | the consumer        | Release             | Acquire in [`Producer::slot`]             |
+//! | stamp       | the consumer: skip  | Relaxed: its own store of head follows | –                      |
+//! | stamp       | the consumer: once more what is there, before it releases the slot | Release | Acquire in [`Observer::read`] |
+//! | head        | the consumer        | Release             | Acquire in [`Producer::refresh`], [`Producer::join`] |
 //! | hint        | a producer, after some of its claims | Relaxed, behind that fence | Acquire in [`Producer::later`]      |
 //!
 //! **Order.** A position is claimed only by who knows that the one before it was: a producer goes on from its own last claim,
@@ -64,7 +65,7 @@ pub(crate) struct Producer<S> {
     tail: u64,
     /// As last seen.
     head: u64,
-    /// With this head, nothing that we saw made sense: there is no use in looking until it changes.
+    /// With this head, slots showed what honest peers do not write: there is no use in looking until it changes.
     baffled: Option<u64>,
     /// The hint is stored when these bits of a position are 0.
     hint_mask: u64,
@@ -166,11 +167,13 @@ impl<S: Slots> Producer<S> {
                         returns += 1;
                         position = self.head;
                     }
-                    None => break,
+                    None => {
+                        self.baffled = Some(self.head);
+                        return None;
+                    }
                 },
             }
         }
-        self.baffled = Some(self.head);
         None
     }
 
@@ -211,10 +214,16 @@ impl<S: Slots> Producer<S> {
             return Some(position.wrapping_add(1));
         }
         self.refresh();
+        if ahead & (self.ring.capacity() - 1) != 0 {
+            return None;
+        }
         let next = position.wrapping_add(ahead).wrapping_add(1);
-        let fits = ahead & (self.ring.capacity() - 1) == 0
-            && next.wrapping_sub(self.head) <= self.ring.capacity();
-        fits.then_some(next)
+        match next.wrapping_sub(self.head) {
+            beyond if beyond <= self.ring.capacity() => Some(next),
+            // Behind head: others went on without us.
+            beyond if beyond > u64::MAX / 2 => Some(self.head),
+            _ => None,
+        }
     }
 }
 
@@ -233,7 +242,8 @@ impl<S: Slots> Produce for Producer<S> {
         &self.ring
     }
 
-    /// Claims the next position. One that was claimed before and not published is given up.
+    /// Claims the next position. One that was claimed before and not published is given up; who wants that others are told
+    /// does it before, by [`abandon`](Produce::abandon).
     #[inline(always)]
     fn slot(&mut self) -> Option<usize> {
         if self.open {
@@ -359,12 +369,14 @@ impl<S: Slots> Consumer<S> {
     /// A line that the consumer has only read is held by both; a claimant's compare-exchange then has to wait until the other
     /// copy is given up, once a line, which neither its own prefetching nor the processor's can begin earlier. Whoever asks for a line that is
     /// held by one who has written it gets it for itself. So this store, which nobody waits for, saves a claimant more than half of its time.
-    /// The slot is ours until `head` has passed it, and nobody sees a change.
+    /// The slot is ours until `head` has passed it, and nobody sees a change. Of a batch, the first line is handed back so.
     #[inline(always)]
     fn touch(&self, position: u64) {
         let stamp = self.ring.stamp(position);
-        // Relaxed, both: nothing is said.
-        stamp.store(stamp.load(Ordering::Relaxed), Ordering::Relaxed);
+        let shown = stamp.load(Ordering::Relaxed);
+        // Release, in the place of the producer's, which this store hides: an observer takes the message from us. We have seen it by
+        // Acquire in `slot`.
+        stamp.store(shown, order(Ordering::Release, Fault::TouchRelaxed));
     }
 
     /// Passes over what was skipped.

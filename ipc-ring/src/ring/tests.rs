@@ -1,5 +1,6 @@
 //! The ring held against `VecDeque`, over random operations, with positions that wrap.
 
+mod interrupted;
 mod several;
 
 use super::spsc::{Consumer, Observer, Producer, Sighting};
