@@ -29,7 +29,7 @@ use std::time::Duration;
 
 /// Names a ring for one sender and one receiver.
 ///
-/// Both sides say this, with the same `T` and name; the one that also states a [`capacity`](Builder::capacity)
+/// All sides say this, with the same `T` and name; one that also states a [`capacity`](Builder::capacity)
 /// creates the ring if need be.
 ///
 /// A name has 1 to 200 ASCII letters, digits, `-`, `_` and `.`, and does not start with a dot. The ring is the object
@@ -58,9 +58,11 @@ pub fn spsc<T: ShmMessage>(name: &str) -> Builder<T, Spsc> {
 /// ([`try_clone`](Sender::try_clone)). What one sender sends arrives in the order in which it was sent; and if one message was
 /// sent before another was begun, by whomever, it arrives first.
 ///
-/// A sender that is *killed* in the middle of a message is passed over. One that is only *stopped* in the middle of a message
-/// (SIGSTOP, a debugger, a page that has to be read from a disk) keeps its place: what others sent after it waits until it goes on or is
-/// killed, and when the ring has filled up behind it, they wait as well. So this kind is not called lock-free. Where that matters
+/// A sender that is *killed* in the middle of a message is passed over: by [`recv`](Receiver::recv) once it has to wait, by
+/// [`try_recv`](Receiver::try_recv) once that message has been in the way for a millisecond. One that is only *stopped* in
+/// the middle of a message (SIGSTOP, a debugger, a page that has to be read from a disk) keeps its place: what others sent
+/// after it waits until it goes on or is killed, and when the ring has filled up behind it, they wait as well; meanwhile
+/// calls say `Empty`, `Full` or `Timeout`, and no ending is told. So this kind is not called lock-free. Where that matters
 /// more than one order does, take [`lanes`].
 ///
 /// ```
@@ -85,11 +87,12 @@ pub fn mpsc<T: ShmMessage>(name: &str) -> Builder<T, Mpsc> {
 /// Names a ring for several senders and one receiver, with a lane for each sender.
 ///
 /// What one sender sends arrives in the order in which it was sent; messages of different senders have no order among each
-/// other. The receiver serves the lanes in turn, at most 64 messages of one while others have some. Lock-free: nobody
-/// waits for a process that is stopped, and senders share nothing that they write.
+/// other. The receiver serves the lanes in turn, at most 64 messages of one while others have some. Lock-free: no sender
+/// waits for another one, and while the receiver is awake they share nothing that they write.
 ///
 /// [`capacity`](Builder::capacity) is that of each lane, and there are as many as
-/// [`max_senders`](Builder::max_senders) says, from the beginning: [`memory`](Builder::memory) tells what that takes.
+/// [`max_senders`](Builder::max_senders) says, from the beginning: [`memory`](Builder::memory) tells what that takes. A ring
+/// that is "full" is the sender's lane.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -139,9 +142,9 @@ fn remove_object(namespace: Option<&str>, name: &str) -> Result<(), RemoveError>
 
 /// Opens or creates a ring.
 ///
-/// With a stated [`capacity`](Self::capacity) the ring is created unless it exists. Without, it is opened, once it
-/// exists. `capacity`, `max_senders`, `wait` and `remove_when_idle` are properties of the ring: whatever is stated must be as the existing
-/// ring has it, whatever is not stated is adopted. The other options concern this call or this handle.
+/// With a stated [`capacity`](Self::capacity) the ring is created unless it exists. Without, it is opened, once it exists.
+/// `capacity`, `max_senders`, `wait` and `remove_when_idle` are properties of the ring: whatever is stated must be as the
+/// existing ring has it, whatever is not stated is adopted. The other options concern this call or this handle.
 #[must_use = "a builder does nothing until `sender` or `receiver`"]
 pub struct Builder<T, K = Spsc> {
     name: String,
@@ -202,8 +205,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
         self
     }
 
-    /// Bytes that a ring of these options takes, all of them from its creation on. At most 20 KiB and 128 bytes a participant
-    /// besides the messages; for lanes, each has its own messages and 1 KiB more.
+    /// Bytes that a ring of these options takes, all of them from its creation on. On pages of 4 KiB at most 20 KiB and 128
+    /// bytes a participant besides the messages, unless the schema is long; for lanes, each has its own messages and 1 KiB more.
     ///
     /// # Errors
     ///
@@ -232,7 +235,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
         self
     }
 
-    /// How both sides wait. [`Wait::Futex`] unless said.
+    /// How all sides wait. [`Wait::Futex`] unless said.
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = Some(wait);
         self
@@ -253,8 +256,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
         self
     }
 
-    /// Waits through endings: this side then does not hear that the other one left or died, and goes on with the
-    /// next one to come.
+    /// Waits through endings: this handle then does not hear that others left or died, and goes on with whoever comes next.
     pub fn keep_open(mut self) -> Self {
         self.keep_open = true;
         self
@@ -333,8 +335,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
 
     /// Takes the receiver's role, and goes on where a predecessor ended.
     ///
-    /// If the ring (of lanes: the sender's lane) is empty, a sender that left or died before now is not spoken of any more: the
-    /// receiver then waits for the next one.
+    /// Endings before now are not told if nothing is left to receive (of lanes: from that sender): the receiver then waits for the
+    /// next sender.
     ///
     /// # Errors
     ///
@@ -347,7 +349,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
 
 impl<T: ShmMessage, K: ManySenders> Builder<T, K> {
     /// How many senders there may be at a time: 1 to 1,023; 16 unless said. A property of the ring: it counts when the ring is
-    /// created, and a side that states another number is refused.
+    /// created, and a side that states another number is refused, unless it may replace the ring as
+    /// [`capacity`](Self::capacity) says.
     pub fn max_senders(mut self, senders: u32) -> Self {
         self.max_senders = Some(senders);
         self

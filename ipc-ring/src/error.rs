@@ -451,7 +451,7 @@ send_error! {
     /// Why a message was not sent in time. It comes back.
     SendTimeoutError {
         /// The ring stayed full.
-        Timeout = "the ring stayed full for all of the timeout: the receiver is slow or stopped",
+        Timeout = "the ring stayed full for all of the timeout: the receiver, or in mpsc a sender in the middle of a message, is slow or stopped",
         /// The receiver has left.
         Closed = LEFT,
         /// The ring is full and the receiver died.
@@ -470,10 +470,10 @@ macro_rules! recv_error {
         #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_doc])* $variant,)*
-            /// Every sender has left and the ring is drained. A later sender continues it.
+            /// No sender is left, at least one of them left cleanly, and the ring is drained. A later sender continues it.
             Closed,
-            /// The sender ended without leaving, and the ring is drained. Said once; then the next one is waited for.
-            /// At most the message that it was sending is lost.
+            /// A sender ended without leaving, and the ring is drained. Said once for each; others may go on, and a later
+            /// one continues. At most the messages of the call that it was in are lost.
             SenderDied {
                 /// Its pid, in its own pid namespace.
                 pid: u32,
@@ -491,7 +491,7 @@ macro_rules! recv_error {
                 match self {
                     $(Self::$variant => f.write_str($text),)*
                     Self::Closed => f.write_str(
-                        "every sender has left and the ring is empty: receive again when a sender is back",
+                        "no sender is left and the ring is empty: receive again when a sender is back",
                     ),
                     Self::SenderDied { pid, program } => write!(
                         f,
@@ -532,7 +532,7 @@ recv_error! {
     /// Why nothing was received in time.
     RecvTimeoutError {
         /// No message came.
-        Timeout = "no message came for all of the timeout: the sender is slow or stopped, or has not come yet",
+        Timeout = "no message came for all of the timeout: the senders are slow or stopped, or none has come yet",
         /// The ring is empty and has lost its name. Said once; then the handle waits on.
         NameLost = NAME_LOST,
     }

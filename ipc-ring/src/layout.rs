@@ -93,12 +93,12 @@
 //! polls is the last one touched. In front, the round trip of 256 bytes took 266 to 283 ns, behind 237 to 251; up to a
 //! line it made no difference, nor a clear one to throughput (three runs each, by turns, with the command below).
 //!
-//! *Strides* up to a line are powers of two, so that no small slot straddles two lines. Slots of more than two lines begin on a line, so that the stamp which the receiver polls is not in the
-//! line that the sender fills next: at 256 bytes, 43 to 45 million messages a second against 29 to 38 when packed, and
-//! a round trip of 0.9 × the time. Between, packing costs nothing (64 bytes: 119 to 130 against 107 to 130 million)
-//! and nearly halves the memory. (Medians of three runs each of `cargo run --release -p ipc-ring-benches -- --quick
-//! --only throughput/64 --only throughput/256 --only round-trip/256`, by turns with the other rule, on two cores of an
-//! AMD EPYC.)
+//! *Strides* up to a line are powers of two, so that no small slot straddles two lines. Slots of more than two lines begin
+//! on a line, so that the stamp which the receiver polls is not in the line that the sender fills next: at 256 bytes, 43 to
+//! 45 million messages a second against 29 to 38 when packed, and a round trip of 0.9 × the time. Between, packing costs
+//! nothing (64 bytes: 119 to 130 against 107 to 130 million) and nearly halves the memory. (Medians of three runs each of
+//! `cargo run --release -p ipc-ring-benches -- --quick --only throughput/64 --only throughput/256 --only round-trip/256`,
+//! by turns with the other rule, on two cores of an AMD EPYC.)
 //!
 //! *Every word has one writer side.* A sleeper's `attention` is answered in the waker's own region and not
 //! reset by the waker, so that a later part can map the other side's region read-only. The stamps of kind 2 are the exception: its

@@ -61,13 +61,14 @@ use crate::sys::futex::Futex;
 use crate::sys::membarrier;
 use std::time::{Duration, Instant};
 
-/// How a side waits when there is nothing to do. Chosen when a ring is created, and the same for both sides.
+/// How a side waits when there is nothing to do. Chosen when a ring is created, and the same for all sides.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Wait {
     /// Poll, and never sleep: for sides that have a core of their own. A side that waits asks the kernel every 50 ms
-    /// whether the other one lives; otherwise nobody makes a system call. With more sides than cores, one that polls takes the core from the
-    /// one that it waits for, most of all from an [`mpsc`](crate::mpsc) sender that is in the middle of a message.
+    /// whether the others live; otherwise nobody makes a system call. With more sides than cores, one that polls takes the
+    /// core from the one that it waits for, most of all from an [`mpsc`](crate::mpsc) sender that is in the middle of a
+    /// message.
     Spin,
     /// Poll for about ten microseconds, then sleep on a futex until woken.
     #[default]

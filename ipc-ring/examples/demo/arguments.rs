@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 pub(crate) const USAGE: &str = "\
 usage: demo [--senders N] [FILE]
-  --senders N   how many send at once in phase 3: 1 to 1,023 (default: 4)
-  FILE          what phase 4 streams (default: the largest library of the toolchain)";
+  --senders N   how many send to one receiver at once: 1 to 1,023 (default: 4)
+  FILE          the file to stream last (default: the largest library of the toolchain)";
 
 /// As many as a ring may have.
 const MOST_SENDERS: u32 = 1023;

@@ -9,8 +9,9 @@ use std::mem::MaybeUninit;
 
 /// The place of the next message. Write it, then publish. Dropped or forgotten, it sends nothing.
 ///
-/// In a ring of several senders the place is theirs in turn: messages that others send meanwhile wait for this one, so hold it no
-/// longer than writing takes. A forgotten one is given up by the next call on its sender.
+/// In [`mpsc`](crate::mpsc), places have the order in which they are reserved: what others send meanwhile waits for this
+/// one, so hold it no longer than writing takes. A forgotten one holds them up until its sender sends or reserves again, or
+/// is dropped.
 #[must_use = "a reservation that is dropped sends nothing"]
 pub struct Reservation<'a, T: ShmMessage, K: Kind = Spsc> {
     open: Open<'a, T, K>,

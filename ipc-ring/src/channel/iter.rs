@@ -6,7 +6,7 @@ use crate::message::ShmMessage;
 use std::fmt;
 use std::iter::FusedIterator;
 
-/// Receives until the sender has left or died. See [`Receiver::iter`].
+/// Receives until there is an ending to tell. See [`Receiver::iter`].
 pub struct Iter<'a, T: ShmMessage, K: Kind = Spsc> {
     receiver: &'a mut Receiver<T, K>,
 }

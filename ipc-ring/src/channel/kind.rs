@@ -8,7 +8,7 @@ use crate::segment::mapped::Places;
 use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{ALL, Called, Waker};
 
-/// The kinds of ring: how many may send and receive, and in which order.
+/// The kinds of ring: how many may send, and in which order messages arrive.
 #[expect(private_bounds, reason = "sealed: kinds are this crate's")]
 pub trait Kind: Mechanism + 'static {}
 

@@ -19,7 +19,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{Ordering, compiler_fence};
 use std::time::{Duration, Instant};
 
-/// Receives messages from a ring. Dropping it is leaving: the sender is told `Closed`.
+/// Receives messages from a ring. Dropping it is leaving: the senders are told `Closed`.
 ///
 /// *Receiving* copies the message out, gives its slot back, and returns it: a message arrives at most once, and a
 /// receiver that is killed within the call leaves it to its successor. *Peeking* gives the slot back by
@@ -83,15 +83,16 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         }
     }
 
-    /// Receives a message if there is one now. Makes no system call unless the sender sleeps; so it hears that the
-    /// sender left, and not that it died: [`recv`](Self::recv), [`recv_timeout`](Self::recv_timeout) and
-    /// [`peer`](Self::peer) ask the kernel.
+    /// Receives a message if there is one now. Makes no system call but to wake a sender that sleeps and, in
+    /// [`mpsc`](crate::mpsc), to ask about one whose message has been in the way for a millisecond. So it hears that
+    /// senders left, and not that they died: [`recv`](Self::recv), [`recv_timeout`](Self::recv_timeout) and, in
+    /// [`spsc`](crate::spsc), `peer` look for that.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`]; once the ring is drained, [`TryRecvError::Closed`], and [`TryRecvError::SenderDied`] if
-    /// `peer` or an iterator has learned of it; [`TryRecvError::Corrupt`] for a message that is not a value of `T`, which
-    /// is dropped; [`TryRecvError::Forked`].
+    /// [`TryRecvError::Empty`]; once the ring is drained, [`TryRecvError::Closed`], and [`TryRecvError::SenderDied`] for a
+    /// death that one of those, or an iterator, has found and not told; [`TryRecvError::Corrupt`] for a message that is not
+    /// a value of `T`, which is dropped; [`TryRecvError::Forked`].
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let index = match self.slot_now() {
@@ -107,11 +108,16 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     ///
     /// [`RecvError::Closed`] and [`RecvError::SenderDied`] once the ring is drained; a later sender continues it.
     /// [`RecvError::Corrupt`] for a message that is not a value of `T`, which is dropped. [`RecvError::NameLost`], once, if
-    /// the ring is empty and was removed. [`RecvError::Forked`]. A death is noticed within 50 ms, or 200 ms by who has
-    /// waited for long.
+    /// the ring is empty and was removed. [`RecvError::Forked`].
+    ///
+    /// Once there is nothing to receive, a death is noticed within 50 ms, or 200 ms by who has waited for long; with more
+    /// than 64 senders, so long for each 64 of them. While others keep the receiver busy without a gap, or a stopped sender
+    /// of [`mpsc`](crate::mpsc) is in the way, it is not told: there may be messages of the dead one.
     ///
     /// Of several senders, each death is told, once, while others may go on; `Closed` comes when nobody is left and one of them has
-    /// left cleanly. If all of them died, that was told, and `recv` waits for whoever comes in their place.
+    /// left cleanly. If all of them died, that was told, and `recv` waits for whoever comes in their place. The
+    /// ring does not know how many senders will come: if one leaves before the next has joined, that is `Closed`; see
+    /// [`keep_open`](super::Builder::keep_open).
     ///
     /// ```
     /// # use ipc_ring::RecvError;
@@ -153,7 +159,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     }
 
     /// Receives as many messages as there are now, at most `out.len()`, into the beginning of `out`, and answers how
-    /// many. They are one unit: their slots are given back together.
+    /// many. They are one unit: their slots are given back together. Of lanes, they are those of one lane, at most 64: less than
+    /// `out.len()` does not mean that there are no more.
     ///
     /// # Errors
     ///
@@ -200,11 +207,12 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         None
     }
 
-    /// The messages that are there now, as one unit: their slots are given back together, when the iterator is
-    /// dropped. Those that it was not asked for stay. A receiver that is killed before the drop, or forgets the
-    /// iterator, leaves all of them to be received again: at least once, as with [`consume`](Self::consume).
+    /// The messages that are there now, as one unit: their slots are given back together, when the iterator is dropped.
+    /// Those that it was not asked for stay. A receiver that is killed before the drop, or forgets the iterator, leaves all
+    /// of them to be received again: at least once, as with [`consume`](Self::consume). Of lanes, they are those of one
+    /// lane, at most 64.
     ///
-    /// Empty as well when the sender has gone: [`recv`](Self::recv) says so.
+    /// Empty as well when there is an ending to tell: [`recv`](Self::recv) does.
     ///
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
     pub fn drain(&mut self) -> Drain<'_, T, K> {
@@ -225,8 +233,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     ///
     /// # Safety
     ///
-    /// The reference points into memory that the sender's process can write. It must be one that keeps to the ring's
-    /// rules, as this library does, for as long as the reference lives.
+    /// The reference points into memory that the senders' processes can write. They must keep to the ring's rules, as this
+    /// library does, for as long as the reference lives.
     pub unsafe fn peek(&mut self) -> Result<&T, RecvError> {
         let index = self.wait_for_slot(None).map_err(RecvError::from_untimed)?;
         // SAFETY: as the caller says.
@@ -314,8 +322,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         there
     }
 
-    /// Receives until the sender has left or died, or the ring has lost its name; which of them, the next
-    /// [`recv`](Self::recv) says.
+    /// Receives until no sender is left, one has died (others may go on), or the ring has lost its name. Which of them, the
+    /// next [`recv`](Self::recv) says; until then the iterator stays at its end.
     ///
     /// Corrupt messages are left out and counted by [`corrupt`](Self::corrupt).
     pub fn iter(&mut self) -> Iter<'_, T, K> {
@@ -327,7 +335,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         TryIter::new(self)
     }
 
-    /// Messages in the ring; 0 in a forked child.
+    /// Messages in the ring; 0 in a forked child. Of lanes, those in all lanes; of [`mpsc`](crate::mpsc), places that are
+    /// taken, so that there may be nothing to receive yet.
     pub fn len(&self) -> usize {
         if self.is_current() {
             self.consumer.len() as usize
@@ -336,8 +345,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         }
     }
 
-    /// Whether there is no message now, nor one behind places that were given up. Asks nobody: messages behind a claim of somebody who died
-    /// are found by the calls that receive.
+    /// Whether there is nothing to receive now. Does not ask the kernel: what lies behind the place of a dead sender is not seen
+    /// until a call that receives has passed over that.
     pub fn is_empty(&self) -> bool {
         !self.is_current() || self.consumer.is_empty()
     }
@@ -347,7 +356,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         self.is_current() && self.consumer.is_full()
     }
 
-    /// How many messages the ring holds: what was asked for, rounded up to a power of two.
+    /// How many messages the ring, or each lane, holds: what was asked for, rounded up to a power of two.
     pub fn capacity(&self) -> usize {
         self.consumer.ring().capacity() as usize
     }
@@ -672,7 +681,8 @@ impl<T: ShmMessage, K: TotalOrder> Receiver<T, K> {
 }
 
 impl<T: ShmMessage> Receiver<T, Spsc> {
-    /// How the sender is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child.
+    /// How the sender is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child. With several senders,
+    /// [`participants`](Self::participants) tells.
     pub fn peer(&mut self) -> Peer {
         if self.is_current() {
             self.endpoint.peer()

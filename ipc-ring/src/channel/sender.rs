@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 /// Messages that take a receiver longer than a moment.
 const FAR: usize = 128;
 
-/// Sends messages into a ring. Dropping it is leaving: a receiver that has drained the ring is told `Closed`.
+/// Sends messages into a ring. Dropping it is leaving: once no other sender is left, a receiver that has drained
+/// the ring is told `Closed`.
 ///
 /// A sender belongs to one thread at a time:
 ///
@@ -164,7 +165,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         Ok(sent)
     }
 
-    /// Sends all of `messages`, waiting for room.
+    /// Sends all of `messages`, waiting for room. In [`mpsc`](crate::mpsc), messages of others may come in between.
     ///
     /// # Errors
     ///
@@ -212,8 +213,8 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     /// The place of the next message, to write it there, waiting for room.
     ///
     /// A reservation that is dropped or forgotten sends nothing: the next one has the same place. (In a ring of
-    /// [`mpsc`](crate::mpsc) it is given up when it is dropped, or by the next call if it was forgotten; its place then stays empty until the
-    /// receiver has passed over it.)
+    /// [`mpsc`](crate::mpsc) it is given up when it is dropped, or by the next call if it was forgotten; its place then
+    /// stays empty until the receiver has passed over it.)
     ///
     /// ```
     /// # let name = format!("doc-reserve-{}", std::process::id());
@@ -230,7 +231,8 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         Ok(Reservation::new(self, index))
     }
 
-    /// Messages in the ring that the receiver has not taken yet; 0 in a forked child.
+    /// Messages that the receiver has not taken yet; 0 in a forked child. Of lanes, those in this sender's lane; of
+    /// [`mpsc`](crate::mpsc), places that are taken, for messages still being written or given up as well.
     pub fn len(&self) -> usize {
         if self.is_current() {
             self.producer.len() as usize
@@ -249,7 +251,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         self.len() == self.capacity()
     }
 
-    /// How many messages the ring holds: what was asked for, rounded up to a power of two.
+    /// How many messages the ring, or each lane, holds: what was asked for, rounded up to a power of two.
     pub fn capacity(&self) -> usize {
         self.producer.ring().capacity() as usize
     }
@@ -411,7 +413,9 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
 }
 
 impl<T: ShmMessage, K: ManySenders> Sender<T, K> {
-    /// Joins the same ring once more: as a participant of its own, for another thread, say.
+    /// Joins the same ring once more: as a participant of its own, for another thread, say. Takes one of the
+    /// [`max_senders`](super::Builder::max_senders) places. Keeps [`keep_open`](super::Builder::keep_open), and of the
+    /// other options none.
     ///
     /// # Errors
     ///

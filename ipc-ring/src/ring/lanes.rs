@@ -12,8 +12,8 @@
 //! | ready of a lane | its producer    | Relaxed             | [`Consumer::slot`]                        |
 //!
 //! **Ready words are hints.** Call and publish are not ordered by a barrier, and a producer may be killed between its
-//! publish and its ready word. So the consumer looks at every lane's stamp in every [`FULL_ROUND`]th round, and before it answers that there
-//! is nothing; in particular before it sleeps, and at each slice of sleep.
+//! publish and its ready word. So the consumer looks at every lane's stamp in every [`FULL_ROUND`]th round, and before it
+//! answers that there is nothing; in particular before it sleeps, and at each slice of sleep.
 
 use super::{Ahead, Consume, Produce, Ring, Slots, spsc};
 use crate::layout::{Call, attention};
