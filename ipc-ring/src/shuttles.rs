@@ -119,6 +119,17 @@ fn take_any(places: &[Place]) -> usize {
     }
 }
 
+/// Has each of so many threads lead so many lives, one after the other, and waits for their ends.
+fn lead_lives(threads: usize, lives: usize, life: impl Fn() + Clone + Send + 'static) {
+    let lead = |_| {
+        let life = life.clone();
+        thread::spawn(move || (0..lives).for_each(|_| life()))
+    };
+    for thread in Vec::from_iter((0..threads).map(lead)) {
+        thread.join().unwrap();
+    }
+}
+
 /// When each message was sent, by a clock that schedules nothing. A message is its own number in here.
 #[derive(Default)]
 struct History(Mutex<Log>);

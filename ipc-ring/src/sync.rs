@@ -90,7 +90,8 @@ mod cell {
         }
     }
 
-    /// Lets others run before and after.
+    /// Lets others run before and after. By a sleep, which takes no time here and is a choice of the scheduler's like any other;
+    /// a yield would tell it to put this thread last.
     fn slowly<R>(access: impl FnOnce() -> R) -> R {
         shuttle::thread::sleep(Duration::ZERO);
         let result = access();

@@ -215,13 +215,7 @@ impl Child {
     ///
     /// If it has ended.
     pub fn sleeps(&self) -> u64 {
-        let path = format!("/proc/{}/task/{}/status", self.id(), self.thread);
-        let status = fs::read_to_string(path).expect("the child lives");
-        let mut lines = status.lines();
-        let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        count
-            .and_then(|count| count.trim().parse().ok())
-            .expect("the kernel counts")
+        sleeps_of(self.id(), self.thread).expect("the child lives")
     }
 
     /// Waits until the thread that plays the role has slept so often since now, and sleeps again, as one that waits in
@@ -259,6 +253,19 @@ impl Child {
         let path = format!("/proc/{}/task/{}/wchan", self.id(), self.thread);
         fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
     }
+}
+
+/// How often a thread of a process has gone to sleep. None if it has ended.
+///
+/// # Panics
+///
+/// If the kernel does not count that.
+pub fn sleeps_of(process: u32, thread: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/task/{thread}/status")).ok()?;
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let count = count.and_then(|count| count.trim().parse().ok());
+    Some(count.expect("the kernel counts"))
 }
 
 /// The state of a process or thread, by its `stat` file.

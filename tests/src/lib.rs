@@ -14,7 +14,7 @@ pub mod step;
 pub mod traces;
 mod words;
 
-pub use child::Child;
+pub use child::{Child, sleeps_of};
 pub use kinds::Several;
 pub use random::Random;
 pub use ring_name::RingName;

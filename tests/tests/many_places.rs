@@ -1,11 +1,14 @@
 //! Places for senders: how many there are, who gets one, what is full, and who is woken from which.
 
 use ipc_ring::{ManySenders, OpenError, Receiver, RecvError, Role, Sender, TrySendError, lanes};
-use ipc_ring_tests::{Parent, RingName, Several, Stage, for_both_kinds, of_kind, seize, stage};
+use ipc_ring_tests::{
+    Parent, RingName, Several, Stage, for_both_kinds, of_kind, seize, sleeps_of, stage,
+};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+use std::{process, thread};
 
 const MANY: u32 = 1023;
 
@@ -68,15 +71,23 @@ fn try_clone_waits_for_whoever_is_just_removing_a_ring_in_use<K: Several>(stage:
     let mut tx = ring().sender().unwrap();
     for number in 0..10 {
         let seized = seize(&name.path());
-        let barrier = &Barrier::new(2);
+        let (tell, hear) = channel();
         tx = thread::scope(|scope| {
             let clone = scope.spawn(move || {
-                barrier.wait();
+                let thread = nix::unistd::gettid().as_raw();
+                let sleeps = sleeps_of(process::id(), thread).unwrap();
+                tell.send((thread, sleeps)).unwrap();
                 tx.try_clone()
             });
-            barrier.wait();
-            // For longer than it takes to fail. Were it not, this round would show nothing.
-            thread::sleep(Duration::from_millis(20));
+            let (id, sleeps) = hear.recv().unwrap();
+            // It has found the ring seized, more than once: it sleeps between two looks.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !clone.is_finished()
+                && sleeps_of(process::id(), id).is_some_and(|now| now < sleeps + 3)
+            {
+                assert!(Instant::now() < deadline, "it neither fails nor waits");
+                thread::yield_now();
+            }
             drop(seized);
             clone
                 .join()

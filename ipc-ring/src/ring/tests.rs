@@ -37,6 +37,10 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+fn capacity() -> impl Strategy<Value = u64> {
+    (0..6_u32).prop_map(|shift| 1 << shift)
+}
+
 /// Positions around which words or stamps wrap.
 fn origin() -> impl Strategy<Value = u64> {
     let near = |wrap: u64| (0..80_u64).prop_map(move |before| wrap.wrapping_sub(before));
@@ -112,7 +116,7 @@ fn behaves_like_a_queue<S: Slots>(
 proptest! {
     #[test]
     fn the_typed_ring_behaves_like_a_queue(
-        capacity in (0..6_u32).prop_map(|shift| 1 << shift),
+        capacity in capacity(),
         origin in origin(),
         operations in prop::collection::vec(operation(), 1..200),
     ) {
@@ -121,7 +125,7 @@ proptest! {
 
     #[test]
     fn the_untyped_ring_behaves_like_a_queue(
-        capacity in (0..6_u32).prop_map(|shift| 1 << shift),
+        capacity in capacity(),
         origin in origin(),
         operations in prop::collection::vec(operation(), 1..200),
     ) {
@@ -130,7 +134,7 @@ proptest! {
 
     #[test]
     fn no_first_stamp_publishes_a_position_to_come(
-        capacity in (0..6_u32).prop_map(|shift| 1 << shift),
+        capacity in capacity(),
         origin in origin(),
     ) {
         let heap = Heap::<u64>::new(capacity, origin);

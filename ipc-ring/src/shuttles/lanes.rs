@@ -1,6 +1,6 @@
 //! A lane for each sender, taken over from the dead, and a receiver that sleeps.
 
-use super::{History, Place, check, pick, places, survive, take_any};
+use super::{History, Place, check, lead_lives, pick, places, survive, take_any};
 use crate::ring::lanes::{Consumer, Producer};
 use crate::ring::{Consume, Produce, TypedSlots};
 use crate::segment::heap::HeapLanes;
@@ -169,18 +169,11 @@ fn lanes_that_are_taken_over_from_the_dead_lose_nothing_and_wake_whom_they_must(
             let world = world.clone();
             move || world.receive()
         });
-        let sender = |_| {
+        let life = {
             let world = world.clone();
-            thread::spawn(move || {
-                for _ in 0..LIVES {
-                    world.live(take_any(&world.places));
-                }
-            })
+            move || world.live(take_any(&world.places))
         };
-        let senders = Vec::from_iter((0..THREADS).map(sender));
-        for sender in senders {
-            sender.join().unwrap();
-        }
+        lead_lives(THREADS, LIVES, life);
         let last = lanes - 1;
         let number = world.places[last].entry.next_number();
         let mut sender = Sender::new(&world, last, number);

@@ -1,6 +1,6 @@
 //! Many senders in one ring.
 
-use super::{History, Place, check, pick, places, survive, take_any};
+use super::{History, Place, check, lead_lives, pick, places, survive, take_any};
 use crate::ring::mpsc::{Consumer, Producer, sweep};
 use crate::ring::{Consume, Look, Produce, TypedSlots, look_past_the_dead};
 use crate::segment::heap::Heap;
@@ -162,18 +162,11 @@ fn senders_that_die_and_are_replaced_lose_nothing() {
             let world = world.clone();
             move || world.receive()
         });
-        let sender = |_| {
+        let life = {
             let world = world.clone();
-            thread::spawn(move || {
-                for _ in 0..LIVES {
-                    world.live(take_any(&world.places));
-                }
-            })
+            move || world.live(take_any(&world.places))
         };
-        let senders = Vec::from_iter((0..THREADS).map(sender));
-        for sender in senders {
-            sender.join().unwrap();
-        }
+        lead_lives(THREADS, LIVES, life);
         // The last holders stay: what the dead have left can't be told from theirs, but for the sweep.
         for (owner, place) in world.places.iter().enumerate() {
             assert!(place.try_take());

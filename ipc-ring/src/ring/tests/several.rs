@@ -1,6 +1,6 @@
 //! Several producers held against plain queues: in one order, where each may leave a claim behind, and in lanes.
 
-use super::origin;
+use super::{capacity, origin};
 use crate::ring::{Ahead, Consume, Look, Produce, Ring, Slots, lanes, look_past_the_dead, mpsc};
 use crate::segment::heap::traffic::{fill, read, try_recv, try_send};
 use crate::segment::heap::{Heap, HeapLanes};
@@ -364,7 +364,7 @@ fn lanes_behave_like_queues(
 proptest! {
     #[test]
     fn several_producers_of_the_typed_ring_fill_one_queue(
-        capacity in (0..6_u32).prop_map(|shift| 1 << shift),
+        capacity in capacity(),
         origin in origin(),
         operations in prop::collection::vec(operation(), 1..200),
     ) {
@@ -373,7 +373,7 @@ proptest! {
 
     #[test]
     fn several_producers_of_the_untyped_ring_fill_one_queue(
-        capacity in (0..6_u32).prop_map(|shift| 1 << shift),
+        capacity in capacity(),
         origin in origin(),
         operations in prop::collection::vec(operation(), 1..200),
     ) {
