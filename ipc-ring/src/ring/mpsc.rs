@@ -369,9 +369,9 @@ impl<S: Slots> Consumer<S> {
     /// A line that the consumer has only read is held by both; a claimant's compare-exchange then has to wait until the
     /// other copy is given up, once a line, which neither its own prefetching nor the processor's can begin earlier.
     /// Whoever asks for a line that is held by one who has written it gets it for itself. So this store, which nobody waits
-    /// for, gives one sender 202 million messages of 8 bytes a second instead of 88 (medians of a run each of
-    /// `cargo run --release -p ipc-ring-benches -- --only many-senders/8/1`, on two cores of an AMD EPYC); at 56 bytes, a
-    /// line a message, it makes no difference yet.
+    /// for, gives one sender about 200 million messages of 8 bytes a second instead of about 85 (medians of runs by turns of
+    /// `cargo run --release -p ipc-ring-benches -- --quick --only many-senders/8/1`, on two cores of an AMD EPYC; at times
+    /// when that virtual machine was slow, both gave about 30). At 56 bytes, a line a message, it makes no difference yet.
     ///
     /// The slot is ours until `head` has passed it, and nobody sees a change. Of a batch, the first line is handed back so.
     #[inline(always)]
