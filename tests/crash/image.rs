@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
@@ -45,6 +45,23 @@ impl Object {
             .with_context(|| format!("writing {}", path.display()))
     }
 
+    /// Puts `bytes` in the place of what the object holds, whose participants live on. They stand still.
+    pub(crate) fn overwrite(&self, bytes: &[u8]) -> Result<()> {
+        let file = OpenOptions::new().write(true).open(self.path())?;
+        file.write_all_at(bytes, 0)
+            .with_context(|| format!("writing {}", self.path().display()))
+    }
+
+    /// The bytes as they are while those who take part stand still.
+    pub(crate) fn read(&self) -> Result<Vec<u8>> {
+        let path = self.path();
+        fs::read(&path).with_context(|| format!("reading {}", path.display()))
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        fs::symlink_metadata(self.path()).is_ok()
+    }
+
     /// Removes what may be left under this name; whether there was something.
     pub(crate) fn discard(&self) -> bool {
         fs::remove_file(self.path()).is_ok()
@@ -68,8 +85,12 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    /// None if there is no such object.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.with_context(|| format!("opening {}", path.display()))?,
+        };
         let len = usize::try_from(file.metadata()?.len())?;
         let len = NonZeroUsize::new(len).context("the segment is empty")?;
         // SAFETY: a new mapping at an address of the kernel's choice invalidates no existing one.
@@ -84,7 +105,7 @@ impl View {
             )
         };
         let start = start.with_context(|| format!("mapping {}", path.display()))?;
-        Ok(Self { start, len })
+        Ok(Some(Self { start, len }))
     }
 
     /// The bytes as they are while the victim stands still.
@@ -103,8 +124,7 @@ impl Drop for View {
     }
 }
 
-/// Which part of the victim's life an image belongs to. Equal bytes in different phases are different images:
-/// what the log outside the segment promises about them differs.
+/// Which part of the victim's life an image belongs to: what the log outside the segment promises about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     /// The operation has not begun.
@@ -115,10 +135,19 @@ pub(crate) enum Phase {
     After,
 }
 
+/// What an image is one of: equal bytes of different moments are different images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Moment {
+    pub(crate) phase: Phase,
+    /// Whether the others had gone on amid the operation: what they remember belongs to the state.
+    pub(crate) advanced: bool,
+}
+
 /// A distinct crash image.
 pub(crate) struct Image {
-    pub(crate) phase: Phase,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) moment: Moment,
+    /// None where there was no object of the name.
+    pub(crate) bytes: Option<Vec<u8>>,
     /// The number of instructions after which it was seen for the first time.
     pub(crate) first_step: u64,
     /// The number of instructions after which it was seen at all.
@@ -131,54 +160,58 @@ pub(crate) struct Image {
 #[derive(Default)]
 pub(crate) struct Images {
     distinct: Vec<Image>,
-    by_hash: HashMap<(Phase, u64), Vec<usize>>,
+    by_hash: HashMap<(Moment, u64), Vec<usize>>,
     hasher: RandomState,
     /// An index into `distinct` and the number of instructions, for each change of the image.
     timeline: Vec<(usize, u64)>,
 }
 
 impl Images {
-    /// Notes what the segment looked like after `step` instructions; `address` is asked for only if it is news.
+    /// Notes what the segment looked like after `step` instructions; `address` is asked for only if it is news. Whether the
+    /// bytes have changed.
     pub(crate) fn record(
         &mut self,
-        phase: Phase,
+        moment: Moment,
         step: u64,
-        bytes: &[u8],
+        bytes: Option<&[u8]>,
         address: impl FnOnce() -> String,
-    ) {
+    ) -> bool {
+        let mut has_changed = false;
         if let Some(&(last, _)) = self.timeline.last() {
             let last = &mut self.distinct[last];
-            if last.phase == phase && last.bytes == bytes {
+            has_changed = last.bytes.as_deref() != bytes;
+            if last.moment == moment && !has_changed {
                 last.seen += 1;
-                return;
+                return false;
             }
         }
-        let index = self.index_of(phase, step, bytes, address);
+        let index = self.index_of(moment, step, bytes, address);
         self.timeline.push((index, step));
+        has_changed
     }
 
     fn index_of(
         &mut self,
-        phase: Phase,
+        moment: Moment,
         step: u64,
-        bytes: &[u8],
+        bytes: Option<&[u8]>,
         address: impl FnOnce() -> String,
     ) -> usize {
         let known = self
             .by_hash
-            .entry((phase, self.hasher.hash_one(bytes)))
+            .entry((moment, self.hasher.hash_one(bytes)))
             .or_default();
         if let Some(&index) = known
             .iter()
-            .find(|&&index| self.distinct[index].bytes == bytes)
+            .find(|&&index| self.distinct[index].bytes.as_deref() == bytes)
         {
             self.distinct[index].seen += 1;
             return index;
         }
         known.push(self.distinct.len());
         self.distinct.push(Image {
-            phase,
-            bytes: bytes.to_vec(),
+            moment,
+            bytes: bytes.map(<[u8]>::to_vec),
             first_step: step,
             seen: 1,
             address: address(),

@@ -1,24 +1,37 @@
 //! Killed at every instruction: the crash explorer.
 //!
-//! A victim is single-stepped through one operation. After each instruction the bytes of the segment are a crash
-//! image; from each distinct image survivors recover, in two orders, and an oracle holds what they report against a
-//! log that never was in the segment. Then planted bugs show that the oracle can fail.
+//! A victim is single-stepped through one operation. After each instruction the bytes of the segment are a crash image; from
+//! each distinct image survivors recover, in two orders, and an oracle holds what they report against a log that never was in
+//! the segment. Survivors are newcomers, who know nothing; or they were there, and remember what they saw, or sleep, or went
+//! on while the victim stood still.
 //!
-//! `cargo test -p ipc-ring-tests --test crash` runs a version of under two minutes, with `-- --full` everything.
-//! Words behind `--` select the scenarios whose names contain all of them; `-- --list` shows the names.
+//! The kernel's state is in no image. So real victims are killed at the entry and exit of every system call and at some
+//! instructions, with their locks held, and stopped at others while everybody else goes round the ring.
+//!
+//! Then planted bugs show that the oracle can fail.
+//!
+//! `cargo test -p ipc-ring-tests --test crash` runs a version of under two minutes, with `-- --full` everything. Words behind
+//! `--` select the scenarios whose names contain all of them; `-- --list` shows the names.
 
+mod act;
 mod controls;
 mod event;
 mod explore;
+mod identity;
 mod image;
+mod leftover;
+mod matrix;
 mod message;
+mod operate;
 mod oracle;
-mod recover;
+mod player;
+mod recovery;
+mod ring;
 mod scenario;
 mod step;
-mod survivor;
+mod strike;
 mod table;
-mod victim;
+mod troupe;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -27,35 +40,13 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use ipc_ring_tests::step::{processors, stay_on, supported};
+use ipc_ring_tests::step::{processors, stay_on, submit, supported};
 
 use crate::controls::Control;
 use crate::explore::{Explorer, Report};
-use crate::image::{Object, leftovers};
-use crate::scenario::{Scenario, matrix};
+use crate::image::leftovers;
+use crate::matrix::{Planned, matrix};
 use crate::table::Table;
-
-/// Evaluates an expression with the number of words as a constant.
-macro_rules! with_words {
-    ($words:expr, $n:ident => $body:expr) => {
-        match $words {
-            1 => {
-                const $n: usize = 1;
-                $body
-            }
-            7 => {
-                const $n: usize = 7;
-                $body
-            }
-            25 => {
-                const $n: usize = 25;
-                $body
-            }
-            other => anyhow::bail!("no message has {other} words"),
-        }
-    };
-}
-use with_words;
 
 /// How many failures are printed in full.
 const SHOWN_FAILURES: usize = 20;
@@ -67,23 +58,13 @@ fn main() -> Result<ExitCode> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
     let arguments = arguments.iter().map(String::as_str).collect::<Vec<_>>();
     match arguments.as_slice() {
-        ["--survivor"] => survivor::serve().map(|()| ExitCode::SUCCESS),
-        [role @ ("--victim" | "--stage"), scenario, namespace, name] => {
-            let object = Object {
-                namespace: (*namespace).to_owned(),
-                name: (*name).to_owned(),
-            };
-            be_victim(role, &scenario.parse()?, &object).map(|()| ExitCode::SUCCESS)
+        ["--player"] => troupe::serve().map(|()| ExitCode::SUCCESS),
+        ["--victim"] => {
+            submit()?;
+            troupe::serve_until_failure().map(|()| ExitCode::SUCCESS)
         }
         _ => be_explorer(&arguments),
     }
-}
-
-fn be_victim(role: &str, scenario: &Scenario, object: &Object) -> Result<()> {
-    with_words!(scenario.words, N => match role {
-        "--stage" => victim::stage_and_die::<N>(scenario, object),
-        _ => victim::run::<N>(scenario, object),
-    })
 }
 
 fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
@@ -96,31 +77,28 @@ fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect::<Vec<_>>();
-    let mut scenarios = matrix(full);
-    scenarios.retain(|scenario| {
-        let name = scenario.to_string();
+    let mut planned = matrix(full);
+    planned.retain(|planned| {
+        let name = planned.scenario.to_string();
         filters.iter().all(|filter| name.contains(**filter))
     });
     if arguments.contains(&"--list") {
-        scenarios
-            .iter()
-            .for_each(|scenario| println!("{scenario}: test"));
+        for planned in &planned {
+            println!("{}: test", planned.scenario);
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    if scenarios.is_empty() {
+    if planned.is_empty() {
         println!("0 passed, 0 failed");
         return Ok(ExitCode::SUCCESS);
     }
 
     let namespace = format!("crash-{}", std::process::id());
     let started = Instant::now();
-    let (reports, controls) = explore_all(&scenarios, &namespace)?;
-    let table = Table::of(&reports);
+    let (reports, controls) = explore_all(&planned, &namespace, filters.is_empty())?;
     let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{table}\n{} instructions in {seconds:.1} s\n",
-        table.steps()
-    );
+    println!("{}", Table::of(&reports));
+    println!("{} scenarios in {seconds:.1} s\n", reports.len());
 
     let mut failures = reports
         .iter()
@@ -131,7 +109,9 @@ fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
                 .map(move |failure| format!("{}\n    {failure}", report.scenario))
         })
         .collect::<Vec<_>>();
-    println!("planted bugs:");
+    if !controls.is_empty() {
+        println!("planted bugs:");
+    }
     for Control { name, caught } in &controls {
         match caught {
             Some(how) => println!(
@@ -153,9 +133,8 @@ fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
     if failures.len() > SHOWN_FAILURES {
         println!("\n… and {} more failures", failures.len() - SHOWN_FAILURES);
     }
-
-    if reports.len() < scenarios.len() {
-        let left = scenarios.len() - reports.len();
+    if reports.len() < planned.len() {
+        let left = planned.len() - reports.len();
         println!(
             "\nstopped after {} failures, with {left} scenarios not begun",
             failures.len()
@@ -181,7 +160,11 @@ fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
 }
 
 /// Explores on every processor at once, each with victims and survivors of its own.
-fn explore_all(scenarios: &[Scenario], namespace: &str) -> Result<(Vec<Report>, Vec<Control>)> {
+fn explore_all(
+    planned: &[Planned],
+    namespace: &str,
+    with_controls: bool,
+) -> Result<(Vec<Report>, Vec<Control>)> {
     let processors = processors();
     if processors.is_empty() {
         bail!("the system does not say which processors may be used");
@@ -195,14 +178,14 @@ fn explore_all(scenarios: &[Scenario], namespace: &str) -> Result<(Vec<Report>, 
             scope.spawn(move || -> Result<()> {
                 stay_on(processor)?;
                 let mut explorer = Explorer::new(format!("{namespace}-{worker}"))?;
-                if worker == 0 {
+                if worker == 0 && with_controls {
                     *controls.lock().expect("no holder panics") = controls::run(&mut explorer)?;
                 }
                 // Relaxed: handing out numbers orders nothing.
                 while failures.load(Ordering::Relaxed) < MOST_FAILURES
-                    && let Some(&scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed))
+                    && let Some(planned) = planned.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let report = explorer.explore(scenario);
+                    let report = explorer.explore(planned.scenario, planned.samples);
                     failures.fetch_add(report.failures.len(), Ordering::Relaxed);
                     reports.lock().expect("no holder panics").push(report);
                 }

@@ -1,120 +1,342 @@
-//! What the victim does, on a ring in which state; and what the log outside the segment promises about it.
+//! What the victim does, on a ring in which state, and who else is there.
 
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, bail};
 
-use crate::image::Phase;
-use crate::message::Tag;
+use crate::act::Act;
+use crate::event::{RECEIVER, Seat};
+use crate::image::Object;
+use crate::ring::{Kind, Ring};
 
-/// The sender that staged the ring, and in whose name the victim sends.
-pub(crate) const VICTIM: u8 = 1;
-/// The sender that comes after the crash.
-pub(crate) const SURVIVOR: u8 = 2;
+/// The sender that has always been there.
+pub(crate) const FIRST: Seat = 1;
+/// Another one, in the kinds that have several.
+pub(crate) const SECOND: Seat = 2;
+/// A sender that comes in the operation.
+pub(crate) const NEWCOMER: Seat = 3;
 
 /// The one call during which the victim may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Operation {
     TrySend,
     TrySendFull,
+    /// On a full ring, until the receiver takes a message: when the victim is about to sleep.
+    SendWaiting,
     ReservePublish,
+    /// A place that is given up.
+    ReserveDrop,
+    SendSlice,
+    SenderLeave,
+    /// With a reservation that was forgotten.
+    SenderLeaveOpen,
     TryRecv,
     TryRecvEmpty,
+    /// On an empty ring, until somebody sends: when the victim is about to sleep.
+    RecvWaiting,
+    /// On an empty ring, sleeping in vain.
+    RecvTimeout,
+    /// With the claim of somebody dead in the way.
+    RecvPastClaim,
+    /// On an empty ring whose sender has died.
+    RecvTold,
     PeekConsume,
-    SenderTakeover,
-    ReceiverTakeover,
-    /// A take-over from a sender that was killed amid `try_send`: a crash while recovering from a crash.
-    SenderRecovery,
-    /// A take-over from a receiver that was killed amid `try_recv`.
-    ReceiverRecovery,
-    SenderLeave,
+    RecvSlice,
+    Drain,
     ReceiverLeave,
+    Create,
+    SenderJoin,
+    Clone,
+    /// In the place of somebody who died between two calls.
+    SenderTakeover,
+    /// In the place of somebody who was killed amid `try_send`: a crash while recovering from a crash.
+    SenderRecovery,
+    ReceiverJoin,
+    ReceiverTakeover,
+    /// In the place of somebody who was killed amid `try_recv`.
+    ReceiverRecovery,
+    /// The last one leaves a ring that goes when idle.
+    LastLeave,
+    Remove,
 }
 
+use Operation as Op;
+
 impl Operation {
-    pub(crate) const ALL: [Self; 12] = [
+    /// Messages of a batch at most.
+    pub(crate) const BATCH: usize = 3;
+
+    pub(crate) const ALL: [Self; 28] = [
         Self::TrySend,
         Self::TrySendFull,
+        Self::SendWaiting,
         Self::ReservePublish,
+        Self::ReserveDrop,
+        Self::SendSlice,
+        Self::SenderLeave,
+        Self::SenderLeaveOpen,
         Self::TryRecv,
         Self::TryRecvEmpty,
+        Self::RecvWaiting,
+        Self::RecvTimeout,
+        Self::RecvPastClaim,
+        Self::RecvTold,
         Self::PeekConsume,
-        Self::SenderTakeover,
-        Self::ReceiverTakeover,
-        Self::SenderRecovery,
-        Self::ReceiverRecovery,
-        Self::SenderLeave,
+        Self::RecvSlice,
+        Self::Drain,
         Self::ReceiverLeave,
+        Self::Create,
+        Self::SenderJoin,
+        Self::Clone,
+        Self::SenderTakeover,
+        Self::SenderRecovery,
+        Self::ReceiverJoin,
+        Self::ReceiverTakeover,
+        Self::ReceiverRecovery,
+        Self::LastLeave,
+        Self::Remove,
     ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TrySend => "try_send",
             Self::TrySendFull => "try_send/full",
+            Self::SendWaiting => "send/waiting",
             Self::ReservePublish => "reserve/publish",
+            Self::ReserveDrop => "reserve/drop",
+            Self::SendSlice => "try_send_slice",
+            Self::SenderLeave => "sender/leave",
+            Self::SenderLeaveOpen => "sender/leave-open",
             Self::TryRecv => "try_recv",
             Self::TryRecvEmpty => "try_recv/empty",
+            Self::RecvWaiting => "recv/waiting",
+            Self::RecvTimeout => "recv/timeout",
+            Self::RecvPastClaim => "recv/past-claim",
+            Self::RecvTold => "recv/told",
             Self::PeekConsume => "peek/consume",
-            Self::SenderTakeover => "sender/take-over",
-            Self::ReceiverTakeover => "receiver/take-over",
-            Self::SenderRecovery => "sender/recovery",
-            Self::ReceiverRecovery => "receiver/recovery",
-            Self::SenderLeave => "sender/leave",
+            Self::RecvSlice => "try_recv_slice",
+            Self::Drain => "drain",
             Self::ReceiverLeave => "receiver/leave",
+            Self::Create => "create",
+            Self::SenderJoin => "sender/join",
+            Self::Clone => "sender/clone",
+            Self::SenderTakeover => "sender/take-over",
+            Self::SenderRecovery => "sender/recovery",
+            Self::ReceiverJoin => "receiver/join",
+            Self::ReceiverTakeover => "receiver/take-over",
+            Self::ReceiverRecovery => "receiver/recovery",
+            Self::LastLeave => "last/leave",
+            Self::Remove => "remove",
         }
     }
 
-    /// Whether the victim joins a ring whose earlier participants are dead, rather than using its own. That takes a
-    /// hundred times as many instructions as a call.
-    pub(crate) fn is_takeover(self) -> bool {
+    /// Whether the victim comes in it. That takes a hundred times as many instructions as a call.
+    pub(crate) fn is_long(self) -> bool {
         matches!(
             self,
-            Self::SenderTakeover
-                | Self::ReceiverTakeover
-                | Self::SenderRecovery
-                | Self::ReceiverRecovery
+            Op::Create
+                | Op::SenderJoin
+                | Op::Clone
+                | Op::SenderTakeover
+                | Op::SenderRecovery
+                | Op::ReceiverJoin
+                | Op::ReceiverTakeover
+                | Op::ReceiverRecovery
+                | Op::LastLeave
+                | Op::Remove
         )
     }
 
-    /// The operation amid which the predecessor of this one's victim is killed.
-    pub(crate) fn wrecked(self) -> Option<Self> {
+    /// Whether kind has it.
+    pub(crate) fn is_of(self, kind: Kind) -> bool {
         match self {
-            Self::SenderRecovery => Some(Self::TrySend),
-            Self::ReceiverRecovery => Some(Self::TryRecv),
+            Op::SenderLeaveOpen | Op::RecvPastClaim => kind == Kind::Mpsc,
+            Op::Clone => kind != Kind::Spsc,
+            _ => true,
+        }
+    }
+
+    /// The operation amid which a predecessor is killed, and as whom.
+    pub(crate) fn wrecked(self) -> Option<(Self, Seat)> {
+        match self {
+            Op::SenderRecovery | Op::RecvPastClaim => Some((Op::TrySend, FIRST)),
+            Op::ReceiverRecovery => Some((Op::TryRecv, RECEIVER)),
             _ => None,
         }
     }
 
-    /// Whether the victim is the sender.
-    pub(crate) fn is_of_sender(self) -> bool {
+    /// As whom the victim operates. In the end it is nobody who removes.
+    pub(crate) fn seat(self) -> Seat {
+        match self {
+            Op::TrySend
+            | Op::TrySendFull
+            | Op::SendWaiting
+            | Op::ReservePublish
+            | Op::ReserveDrop
+            | Op::SendSlice
+            | Op::SenderLeave
+            | Op::SenderLeaveOpen
+            | Op::LastLeave => FIRST,
+            Op::TryRecv
+            | Op::TryRecvEmpty
+            | Op::RecvWaiting
+            | Op::RecvTimeout
+            | Op::RecvPastClaim
+            | Op::RecvTold
+            | Op::PeekConsume
+            | Op::RecvSlice
+            | Op::Drain
+            | Op::ReceiverLeave
+            | Op::ReceiverJoin
+            | Op::ReceiverTakeover
+            | Op::ReceiverRecovery => RECEIVER,
+            Op::Create
+            | Op::SenderJoin
+            | Op::Clone
+            | Op::SenderTakeover
+            | Op::SenderRecovery
+            | Op::Remove => NEWCOMER,
+        }
+    }
+
+    /// Whether the victim is there before the operation, as whom it is.
+    pub(crate) fn is_a_call(self) -> bool {
+        !self.is_long() || matches!(self, Op::LastLeave)
+    }
+
+    /// Whether the operation sends.
+    pub(crate) fn sends(self) -> bool {
         matches!(
             self,
-            Self::TrySend
-                | Self::TrySendFull
-                | Self::ReservePublish
-                | Self::SenderTakeover
-                | Self::SenderRecovery
-                | Self::SenderLeave
+            Op::TrySend | Op::SendWaiting | Op::ReservePublish | Op::SendSlice
         )
+    }
+
+    /// Whether it takes a place for a message, which a killed victim may leave empty.
+    pub(crate) fn claims(self) -> bool {
+        self.sends() || self == Op::ReserveDrop
+    }
+
+    /// Whether, when all is done, somebody who slept must have been called by the victim.
+    pub(crate) fn calls(self) -> bool {
+        self.sends()
+            || matches!(
+                self,
+                Op::SenderLeave
+                    | Op::TryRecv
+                    | Op::PeekConsume
+                    | Op::RecvSlice
+                    | Op::Drain
+                    | Op::ReceiverLeave
+            )
+    }
+
+    /// Whether it ends the ring, if nothing happens.
+    pub(crate) fn ends_the_ring(self) -> bool {
+        matches!(self, Op::LastLeave | Op::Remove)
     }
 }
 
-/// What the victim's counterpart did before the operation. It is no living process either way: what lives on is
-/// what comes after the crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Operation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = Self::ALL
+            .into_iter()
+            .find(|operation| operation.name() == text);
+        known.with_context(|| format!("no operation is called {text:?}"))
+    }
+}
+
+/// How it is with those on the victim's other side; other senders, where there are any, live and die with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Peer {
-    /// Took part, and dies without leaving.
-    Attached,
     /// Never came.
     Absent,
     /// Took part and left.
     Left,
+    /// Takes part, and dies with the victim.
+    Dies,
+    /// Takes part, and lives on.
+    Lives,
+    /// Sleeps in a call when the operation begins, and lives on.
+    Sleeps,
+}
+
+impl Peer {
+    const ALL: [(Self, &str); 5] = [
+        (Self::Absent, "absent"),
+        (Self::Left, "left"),
+        (Self::Dies, "dies"),
+        (Self::Lives, "lives"),
+        (Self::Sleeps, "sleeps"),
+    ];
+
+    /// Whether somebody else lives on when the victim is killed.
+    pub(crate) fn survives(self) -> bool {
+        matches!(self, Self::Lives | Self::Sleeps)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(peer, _)| peer == self);
+        f.pad(name.map_or("?", |(_, name)| name))
+    }
+}
+
+impl FromStr for Peer {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = Self::ALL.iter().find(|(_, name)| *name == text);
+        Ok(known.with_context(|| format!("no peer is {text:?}"))?.0)
+    }
+}
+
+/// When the others go on while the victim stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Moment {
+    Never,
+    /// After the operation has changed the segment so often.
+    Change(usize),
+    /// When the victim is about to sleep for the first time.
+    Asleep,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::Change(changes) => write!(f, "{changes}"),
+            Self::Asleep => f.write_str("asleep"),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "never" => Self::Never,
+            "asleep" => Self::Asleep,
+            changes => Self::Change(changes.parse()?),
+        })
+    }
 }
 
 /// One exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scenario {
+    pub(crate) kind: Kind,
     pub(crate) operation: Operation,
     /// The size of a message, in words of 8 bytes.
     pub(crate) words: usize,
@@ -126,37 +348,36 @@ pub(crate) struct Scenario {
     /// How many messages are sent and not received when the operation begins.
     pub(crate) backlog: usize,
     pub(crate) peer: Peer,
-    /// For recoveries: how many times the predecessor changes the segment before it is killed. Otherwise 0.
+    /// When the others send or receive `by` messages each amid the operation.
+    pub(crate) advance: Moment,
+    pub(crate) by: usize,
+    /// How many times a predecessor that was killed had changed the segment; 0 if none was.
     pub(crate) wreck: usize,
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} words={} capacity={} ",
-            self.operation.name(),
-            self.words,
-            self.capacity
-        )?;
-        match self.start.wrapping_neg() {
-            below @ 1..=0xffff => write!(f, "start=2^64-{below}")?,
-            _ => write!(f, "start={}", self.start)?,
-        }
-        let peer = match self.peer {
-            Peer::Attached => "attached",
-            Peer::Absent => "absent",
-            Peer::Left => "left",
-        };
         let Self {
+            kind,
+            operation,
+            words,
+            capacity,
+            start,
             history,
             backlog,
+            peer,
+            advance,
+            by,
             wreck,
-            ..
         } = self;
+        write!(f, "{kind} {operation} words={words} capacity={capacity} ")?;
+        match start.wrapping_neg() {
+            below @ 1..=0xffff => write!(f, "start=2^64-{below}")?,
+            _ => write!(f, "start={start}")?,
+        }
         write!(
             f,
-            " history={history} backlog={backlog} peer={peer} wreck={wreck}"
+            " history={history} backlog={backlog} peer={peer} advance={advance} by={by} wreck={wreck}"
         )
     }
 }
@@ -166,250 +387,205 @@ impl FromStr for Scenario {
 
     /// Parses what `Display` printed.
     fn from_str(text: &str) -> Result<Self> {
-        let mut parts = text.split(' ');
-        let name = parts.next().context("no operation")?;
-        let operation = Operation::ALL
-            .into_iter()
-            .find(|operation| operation.name() == name);
-        let mut field = |key: &str| {
-            let part = parts.next().with_context(|| format!("no {key}"))?;
-            let value = part
-                .strip_prefix(key)
-                .and_then(|part| part.strip_prefix('='));
-            value.with_context(|| format!("{part:?} is not {key}="))
+        let parts = text.split(' ').collect::<Vec<_>>();
+        let [kind, operation, fields @ ..] = &parts[..] else {
+            bail!("{text:?} is no scenario");
         };
+        let field = |key: &str| {
+            let values = fields.iter().filter_map(|part| part.split_once('='));
+            let mut values = values.filter(|(known, _)| *known == key);
+            let (_, value) = values.next().with_context(|| format!("no {key}"))?;
+            Ok::<_, Error>(value)
+        };
+        let start = field("start")?;
         Ok(Self {
-            operation: operation.with_context(|| format!("no operation is called {name:?}"))?,
+            kind: kind.parse()?,
+            operation: operation.parse()?,
             words: field("words")?.parse()?,
             capacity: field("capacity")?.parse()?,
-            start: {
-                let start = field("start")?;
-                match start.strip_prefix("2^64-") {
-                    Some(below) => below.parse::<u64>()?.wrapping_neg(),
-                    None => start.parse()?,
-                }
+            start: match start.strip_prefix("2^64-") {
+                Some(below) => below.parse::<u64>()?.wrapping_neg(),
+                None => start.parse()?,
             },
             history: field("history")?.parse()?,
             backlog: field("backlog")?.parse()?,
-            peer: match field("peer")? {
-                "attached" => Peer::Attached,
-                "absent" => Peer::Absent,
-                "left" => Peer::Left,
-                other => bail!("no peer is {other:?}"),
-            },
+            peer: field("peer")?.parse()?,
+            advance: field("advance")?.parse()?,
+            by: field("by")?.parse()?,
             wreck: field("wreck")?.parse()?,
         })
     }
 }
 
-/// Whether a message must be received.
+/// Which process acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// Exactly once.
-    Certain,
-    /// Once or not at all: its call was in flight.
-    Possible,
+pub(crate) enum Who {
+    Victim,
+    /// One that was killed before, amid an operation of its own.
+    Wreck,
+    /// Those who may live on.
+    Peers,
 }
 
-/// What those who ask for a participant that is gone must be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gone {
-    NeverCame,
-    Died,
-    Left,
-    /// It was killed while leaving: either answer is true.
-    DiedLeaving,
-}
-
-/// What the log outside the segment promises to survivors.
+/// A step on the way to the state in which the operation begins.
 #[derive(Clone, Debug)]
-pub(crate) struct Promise {
-    pub(crate) capacity: usize,
-    /// What is still to be received, in order. At most one of them is `Possible`.
-    pub(crate) messages: Vec<(Tag, Delivery)>,
-    pub(crate) sender: Gone,
-    pub(crate) receiver: Gone,
+pub(crate) enum Step {
+    Act(Who, Act),
+    /// The wreck operates, and is killed amid it.
+    Wreck,
 }
 
 impl Scenario {
-    /// The tag of the next message that is sent.
-    pub(crate) fn next_sent(&self) -> Tag {
-        tag(self.history + self.backlog)
-    }
-
-    /// The tag of the next message that is received.
-    pub(crate) fn next_received(&self) -> Tag {
-        tag(self.history)
-    }
-
-    pub(crate) fn promise(&self, phase: Phase) -> Promise {
-        use Operation as Op;
-
-        let backlog = (self.history..self.history + self.backlog).map(tag);
-        let mut messages = backlog
-            .map(|tag| (tag, Delivery::Certain))
-            .collect::<Vec<_>>();
-        match (self.operation, phase) {
-            (Op::TrySend | Op::ReservePublish, Phase::During) | (Op::SenderRecovery, _) => {
-                messages.push((self.next_sent(), Delivery::Possible));
-            }
-            (Op::TrySend | Op::ReservePublish, Phase::After) => {
-                messages.push((self.next_sent(), Delivery::Certain))
-            }
-            (Op::TryRecv | Op::PeekConsume, Phase::During) | (Op::ReceiverRecovery, _) => {
-                messages[0].1 = Delivery::Possible;
-            }
-            (Op::TryRecv | Op::PeekConsume, Phase::After) => drop(messages.remove(0)),
-            _ => {}
-        }
-        let peer = match self.peer {
-            Peer::Attached => Gone::Died,
-            Peer::Absent => Gone::NeverCame,
-            Peer::Left => Gone::Left,
-        };
-        let victim = match (self.operation, phase) {
-            (Op::SenderLeave | Op::ReceiverLeave, Phase::During) => Gone::DiedLeaving,
-            (Op::SenderLeave | Op::ReceiverLeave, Phase::After) => Gone::Left,
-            _ => Gone::Died,
-        };
-        let (sender, receiver) = if self.operation.is_of_sender() {
-            (victim, peer)
-        } else {
-            (peer, victim)
-        };
-        Promise {
+    pub(crate) fn ring(&self, object: Object) -> Ring {
+        Ring {
+            kind: self.kind,
+            words: self.words,
             capacity: self.capacity,
-            messages,
-            sender,
-            receiver,
+            start: self.start,
+            goes_when_idle: self.operation == Op::LastLeave,
+            object,
         }
     }
 
-    /// Whether an operation in flight took effect, given whether the `Possible` message of its promise was there.
-    pub(crate) fn took_effect(&self, possible_was_there: bool) -> bool {
-        match self.operation {
-            Operation::TryRecv | Operation::PeekConsume | Operation::ReceiverRecovery => {
-                !possible_was_there
-            }
-            _ => possible_was_there,
-        }
-    }
-}
-
-fn tag(index: usize) -> Tag {
-    Tag {
-        sender: VICTIM,
-        sequence: u16::try_from(index).expect("scenarios are short"),
-    }
-}
-
-/// The scenarios that are explored: those of `cargo test`, or `full`.
-///
-/// Short operations are explored for every capacity, offset and backlog, on fresh slots, on slots that carry the
-/// stamps of earlier laps, and across the end of the positions, with the sizes of messages taking turns. Take-overs
-/// differ little among these, so only one of [`TAKEOVER_STRIDE`] is taken. `full` takes all, in all sizes.
-pub(crate) fn matrix(full: bool) -> Vec<Scenario> {
-    let (takeovers, calls): (Vec<_>, Vec<_>) = Operation::ALL
-        .into_iter()
-        .partition(|operation| operation.is_takeover());
-    // The longest first: the processors then finish together.
-    let operations = takeovers.into_iter().chain(calls);
-    let groups = operations
-        .flat_map(|operation| [1, 2, 4].map(|capacity| of_operation(operation, capacity)));
-    if full {
-        let sized = |scenario: Scenario| SIZES.map(|words| Scenario { words, ..scenario });
-        return groups.flatten().flat_map(sized).collect();
-    }
-    let taken = groups.enumerate().flat_map(|(index, group)| {
-        let stride = if group[0].operation.is_takeover() {
-            TAKEOVER_STRIDE
+    /// Who plays `seat` before the operation.
+    fn player(&self, seat: Seat) -> Who {
+        let (operation, wrecked) = (self.operation, self.operation.wrecked());
+        if wrecked.is_some_and(|(_, wreck)| wreck == seat) {
+            Who::Wreck
+        } else if operation == Op::Clone && seat == FIRST
+            || operation.is_a_call() && operation.seat() == seat
+        {
+            Who::Victim
         } else {
-            1
-        };
-        // Beginning elsewhere in each group, or the small ones would all be taken at the same place.
-        let first = index * 3 % stride.min(group.len());
-        group.into_iter().skip(first).step_by(stride)
-    });
-    let sizes = SIZES.into_iter().cycle();
-    taken
-        .zip(sizes)
-        .map(|(scenario, words)| Scenario { words, ..scenario })
-        .collect()
-}
-
-/// One word, a message that fills a cache line together with its stamp, and one of several lines.
-const SIZES: [usize; 3] = [1, 7, 25];
-
-/// A prime that no loop in [`of_operation`] has the length of, so that what is taken meets all values of each.
-const TAKEOVER_STRIDE: usize = 19;
-
-fn of_operation(operation: Operation, capacity: usize) -> Vec<Scenario> {
-    use Operation as Op;
-
-    let mut scenarios = Vec::new();
-    let backlogs = match operation {
-        Op::TrySend | Op::ReservePublish | Op::SenderRecovery => 0..=capacity - 1,
-        Op::TrySendFull => capacity..=capacity,
-        Op::TryRecv | Op::PeekConsume | Op::ReceiverRecovery => 1..=capacity,
-        Op::TryRecvEmpty => 0..=0,
-        Op::SenderTakeover | Op::ReceiverTakeover | Op::SenderLeave | Op::ReceiverLeave => {
-            0..=capacity
+            Who::Peers
         }
-    };
-    let wrecks = match operation {
-        Op::SenderRecovery => 1..=3,
-        Op::ReceiverRecovery => 1..=1,
-        _ => 0..=0,
-    };
-    for backlog in backlogs {
-        for wreck in wrecks.clone() {
-            for (start, history) in starts(capacity) {
-                for &peer in peers(operation, history) {
-                    // The size is chosen by the caller.
-                    let words = SIZES[0];
-                    scenarios.push(Scenario {
-                        operation,
-                        words,
-                        capacity,
-                        start,
-                        history,
-                        backlog,
-                        peer,
-                        wreck,
-                    });
+    }
+
+    fn has_second(&self) -> bool {
+        let needs_its_place = matches!(
+            self.operation,
+            Op::Clone | Op::Create | Op::LastLeave | Op::Remove
+        );
+        self.kind != Kind::Spsc && !needs_its_place
+    }
+
+    fn has_receiver(&self) -> bool {
+        match self.operation {
+            Op::Create => false,
+            Op::ReceiverJoin => self.history > 0,
+            Op::LastLeave | Op::Remove => self.history > 0,
+            operation if operation.seat() == RECEIVER => true,
+            _ => self.peer != Peer::Absent,
+        }
+    }
+
+    /// The way to the state in which the operation begins.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.operation == Op::Create {
+            return steps;
+        }
+        let by = |seat, act: fn(Seat) -> Act| Step::Act(self.player(seat), act(seat));
+        let receive = Step::Act(self.player(RECEIVER), Act::Receive);
+        let pastclaim = self.operation == Op::RecvPastClaim;
+
+        steps.push(by(FIRST, Act::Join));
+        if self.has_receiver() {
+            steps.push(by(RECEIVER, Act::Join));
+        }
+        if self.has_second() {
+            steps.push(by(SECOND, Act::Join));
+        }
+        for index in 0..self.history {
+            for seat in self.senders_of(index) {
+                steps.extend([by(seat, Act::Send), receive.clone()]);
+            }
+        }
+        if !pastclaim {
+            for index in 0..self.backlog {
+                steps.extend(
+                    self.senders_of(index)
+                        .into_iter()
+                        .map(|seat| by(seat, Act::Send)),
+                );
+            }
+        }
+        if self.operation.wrecked().is_some() {
+            steps.push(Step::Wreck);
+        }
+        if pastclaim {
+            // Behind the claim.
+            steps.extend((0..self.backlog).map(|_| by(SECOND, Act::Send)));
+        }
+        steps.extend(self.last_steps());
+        steps
+    }
+
+    /// Who sends the message with this index: of lanes, the second sender has one in its own as well.
+    fn senders_of(&self, index: usize) -> Vec<Seat> {
+        match self.kind {
+            Kind::Mpsc if self.has_second() && index % 2 == 1 => vec![SECOND],
+            // Which one a killed receiver was taking would be anybody's guess.
+            Kind::Lanes if self.operation == Op::ReceiverRecovery => vec![FIRST],
+            Kind::Lanes if self.has_second() && index == 0 => vec![FIRST, SECOND],
+            _ => vec![FIRST],
+        }
+    }
+
+    /// What happens last before the operation.
+    fn last_steps(&self) -> Vec<Step> {
+        let by = |seat, act: fn(Seat) -> Act| Step::Act(self.player(seat), act(seat));
+        let mut steps = Vec::new();
+        match self.operation {
+            Op::SenderLeaveOpen => steps.push(by(FIRST, Act::Reserve)),
+            Op::SenderJoin => steps.push(by(FIRST, Act::Leave)),
+            Op::SenderTakeover | Op::RecvTold => steps.push(by(FIRST, Act::Vanish)),
+            Op::ReceiverTakeover => steps.push(by(RECEIVER, Act::Vanish)),
+            Op::ReceiverJoin | Op::LastLeave if self.has_receiver() => {
+                steps.push(by(RECEIVER, Act::Leave));
+            }
+            Op::Remove => {
+                steps.push(by(FIRST, Act::Vanish));
+                if self.has_receiver() {
+                    steps.push(by(RECEIVER, Act::Vanish));
                 }
             }
+            _ => {}
         }
+        let is_of_receiver = self.operation.seat() == RECEIVER;
+        match self.peer {
+            Peer::Left if is_of_receiver => {
+                steps.push(by(FIRST, Act::Leave));
+                if self.has_second() {
+                    steps.push(by(SECOND, Act::Leave));
+                }
+            }
+            Peer::Left => steps.push(by(RECEIVER, Act::Leave)),
+            Peer::Sleeps if is_of_receiver => steps.push(by(FIRST, Act::Sleep)),
+            Peer::Sleeps => steps.push(by(RECEIVER, Act::Sleep)),
+            Peer::Absent | Peer::Dies | Peer::Lives => {}
+        }
+        steps
     }
-    scenarios
-}
 
-/// Every offset, as start position and number of earlier messages.
-fn starts(capacity: usize) -> Vec<(u64, usize)> {
-    let laps = capacity as u64;
-    let fresh = (0..laps).map(|offset| (offset, 0));
-    let lapped = (0..capacity).map(|offset| (0, 2 * capacity + offset));
-    let wrapping = (1..=laps + 1).map(|below| (below.wrapping_neg(), 0));
-    let wrapping_lapped =
-        (0..capacity).map(|offset| ((2 * laps).wrapping_neg(), capacity + offset));
-    fresh
-        .chain(lapped)
-        .chain(wrapping)
-        .chain(wrapping_lapped)
-        .collect()
-}
-
-fn peers(operation: Operation, history: usize) -> &'static [Peer] {
-    use Operation as Op;
-
-    match operation {
-        // With a history, there was somebody to receive it.
-        Op::TrySend | Op::TrySendFull | Op::ReservePublish | Op::SenderTakeover if history == 0 => {
-            &[Peer::Attached, Peer::Absent]
+    /// What the others do at the moment of their advance.
+    pub(crate) fn advances(&self) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for _ in 0..self.by {
+            if self.operation.seat() == RECEIVER {
+                let first_is_there =
+                    self.player(FIRST) == Who::Peers && !matches!(self.operation, Op::RecvTold);
+                if first_is_there {
+                    acts.push(Act::Send(FIRST));
+                }
+            } else if self.peer != Peer::Absent {
+                acts.push(Act::Receive);
+            }
+            // It must not take the place that the victim waits for.
+            if self.has_second() && self.operation != Op::SendWaiting {
+                acts.push(Act::Send(SECOND));
+            }
         }
-        Op::TryRecv | Op::TryRecvEmpty | Op::PeekConsume | Op::ReceiverTakeover => {
-            &[Peer::Attached, Peer::Left]
-        }
-        _ => &[Peer::Attached],
+        acts
     }
 }

@@ -2,65 +2,39 @@
 //!
 //! It raises a marker right before and right after the operation, and once more when it has found the result to be right.
 
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
-use anyhow::{Context as _, Error, Result, anyhow};
-use ipc_ring_tests::step::{GaveUp, Progress, Tracee};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use ipc_ring_tests::step::{Progress, Tracee};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
-/// A traced process that is stopped whenever nobody is inside one of the methods below. Holding a `&Victim`
+use crate::act::Act;
+use crate::event::{Event, Seat};
+use crate::player::{Line, Silence, WATCHDOG};
+use crate::scenario::Operation;
+
+/// A process that will be killed.
+pub(crate) struct Staged {
+    process: Process,
+    line: Line,
+}
+
+/// The same, amid its operation: it is stopped whenever nobody is inside one of the methods below. Holding a `&Victim`
 /// therefore proves that its memory stands still.
 pub(crate) struct Victim {
-    process: Process,
-    tracee: Tracee,
+    staged: Staged,
+    /// None once it is no longer traced.
+    tracee: Option<Tracee>,
 }
 
 /// A process that does not outlive this.
 struct Process(Child);
 
-impl Victim {
-    /// Starts `command` and lets it run freely up to its first marker.
-    pub(crate) fn launch(command: &mut Command) -> Result<Self> {
-        let child = command
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting the victim")?;
-        let mut process = Process(child);
-        let tracee = Tracee::meet(process.0.id().cast_signed());
-        let tracee = tracee.map_err(|error| process.explain(error))?;
-        Ok(Self { process, tracee })
-    }
-
-    /// Executes one instruction.
-    pub(crate) fn step(&mut self) -> Result<Progress> {
-        let progress = self.tracee.step();
-        progress.map_err(|error| self.process.explain(error))
-    }
-
-    /// Lets the victim run freely from the marker behind the operation to a last one: in between it examines what the
-    /// operation returned, and gives up if that was wrong.
-    pub(crate) fn confirm(&mut self) -> Result<()> {
-        let confirmed = self.tracee.run_to_marker();
-        confirmed.map_err(|error| self.process.explain(error))
-    }
-
-    /// Where the victim stands, as file and offset: what `addr2line` asks for.
-    pub(crate) fn address(&self) -> String {
-        self.tracee.address()
-    }
-}
-
 impl Process {
-    /// `error`, with what a victim that gave up has said. That is short, so it never blocked on the pipe.
-    fn explain(&mut self, error: Error) -> Error {
-        let mut text = format!("the victim: {error:#}: ");
-        if error.is::<GaveUp>()
-            && let Some(stderr) = &mut self.0.stderr
-        {
-            // Whatever could be read is better than nothing.
-            let _ = stderr.read_to_string(&mut text);
-        }
-        anyhow!(text.trim_end_matches([':', ' ', '\n']).to_owned())
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().cast_signed())
     }
 }
 
@@ -71,4 +45,143 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+impl Staged {
+    pub(crate) fn launch(command: &mut Command) -> Result<Self> {
+        let (process, line) = Line::to(command)?;
+        Ok(Self {
+            process: Process(process),
+            line,
+        })
+    }
+
+    /// Acts on the way to the operation, freely.
+    pub(crate) fn stage(&mut self, act: &Act) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        let answered = self.line.say(act);
+        let answered = answered.and_then(|()| self.line.hear(WATCHDOG, &mut events));
+        match (answered, events.last()) {
+            (Ok(()), Some(Event::Failed(text))) => bail!("the victim, staging {act}: {text}"),
+            (Ok(()), _) => Ok(events),
+            (Err(silence), _) => bail!("the victim, staging {act}: {silence:?}"),
+        }
+    }
+
+    /// Begins the operation: the victim runs up to its first marker.
+    pub(crate) fn operate(mut self, operation: Operation, seat: Seat) -> Result<Victim> {
+        let said = self.line.say(&Act::Operate(operation, seat));
+        said.map_err(|silence| anyhow!("the victim: {silence:?}"))?;
+        match Tracee::meet(self.process.0.id().cast_signed()) {
+            Ok(tracee) => Ok(Victim {
+                staged: self,
+                tracee: Some(tracee),
+            }),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// `error`, with what a victim that gave up has said.
+    fn explain(&mut self, error: Error) -> Error {
+        let mut events = Vec::new();
+        // Whatever could be heard is better than nothing.
+        let _ = self.line.hear(WATCHDOG, &mut events);
+        match events.last() {
+            Some(Event::Failed(text)) => anyhow!("the victim: {text}"),
+            _ => error.context("the victim"),
+        }
+    }
+}
+
+impl Victim {
+    fn tracee(&mut self) -> Result<&mut Tracee> {
+        self.tracee.as_mut().context("it is no longer traced")
+    }
+
+    /// Executes one instruction.
+    pub(crate) fn step(&mut self) -> Result<Progress> {
+        let progress = self.tracee()?.step();
+        progress.map_err(|error| self.staged.explain(error))
+    }
+
+    /// Runs to the entry or exit of a system call.
+    pub(crate) fn run_to_system_call(&mut self) -> Result<Progress> {
+        let progress = self.tracee()?.run_to_system_call();
+        progress.map_err(|error| self.staged.explain(error))
+    }
+
+    /// The futex call that the next instruction makes, if it makes one.
+    pub(crate) fn next_futex(&self) -> Result<Option<Futex>> {
+        let tracee = self.tracee.as_ref().context("it is no longer traced")?;
+        let Some([number, _, operation, _]) = tracee.next_system_call()? else {
+            return Ok(None);
+        };
+        if number != libc::SYS_futex as u64 {
+            return Ok(None);
+        }
+        Ok(
+            match operation as libc::c_int & !libc::FUTEX_CLOCK_REALTIME {
+                libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => Some(Futex::Wait),
+                libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => Some(Futex::Wake),
+                _ => None,
+            },
+        )
+    }
+
+    /// Lets the victim run freely from the marker behind the operation to the last one; what it says that the operation came
+    /// to. In between it examines that, and gives up if it was wrong.
+    pub(crate) fn confirm(&mut self) -> Result<Vec<Event>> {
+        let confirmed = self.tracee()?.run_to_marker();
+        confirmed.map_err(|error| self.staged.explain(error))?;
+        self.hear()
+    }
+
+    /// Where the victim stands, as file and offset: what `addr2line` asks for.
+    pub(crate) fn address(&self) -> String {
+        let tracee = self.tracee.as_ref();
+        tracee.map_or_else(String::new, Tracee::address)
+    }
+
+    /// Has it stand still by SIGSTOP, and no longer be traced.
+    pub(crate) fn leave_stopped(&mut self) -> Result<()> {
+        let tracee = self.tracee.take().context("it is no longer traced")?;
+        tracee.leave_stopped()?;
+        self.wait_until_stopped()
+    }
+
+    /// Lets it go on by SIGCONT, from where it was left to its end; what it says that the operation came to.
+    pub(crate) fn go_on_to_the_end(&mut self) -> Result<Vec<Event>> {
+        // Past the marker behind the operation, then to the last one.
+        for _ in 0..2 {
+            kill(self.staged.process.pid(), Signal::SIGCONT)?;
+            self.wait_until_stopped()?;
+        }
+        self.hear()
+    }
+
+    fn wait_until_stopped(&mut self) -> Result<()> {
+        let status = waitpid(self.staged.process.pid(), Some(WaitPidFlag::WUNTRACED))?;
+        let error = match status {
+            WaitStatus::Stopped(_, Signal::SIGSTOP) => return Ok(()),
+            other => anyhow!("in an unexpected state: {other:?}"),
+        };
+        Err(self.staged.explain(error))
+    }
+
+    fn hear(&mut self) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        let heard = self.staged.line.hear(WATCHDOG, &mut events);
+        ensure!(
+            !matches!(heard, Err(Silence::Hung | Silence::Ended)),
+            "the victim says nothing"
+        );
+        Ok(events)
+    }
+}
+
+/// What is asked of the kernel about a futex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Futex {
+    Wait,
+    Wake,
 }

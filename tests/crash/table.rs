@@ -1,34 +1,61 @@
 //! What is shown for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::explore::Report;
-use crate::scenario::Operation;
+use crate::ring::Kind;
+use crate::scenario::{Moment, Operation, Peer};
 
-/// The sums of all explorations of one operation at one capacity.
+/// What others were doing and remembered: the same ones on the same ring are one state.
+type State = (Peer, Moment, usize, usize, usize);
+
+/// The sums of all explorations of one operation of one kind.
 #[derive(Default)]
 struct Row {
-    scenarios: usize,
     steps: u64,
     images: usize,
+    states: BTreeSet<State>,
+    kills: usize,
+    stops: usize,
     recoveries: usize,
     failures: usize,
 }
 
 impl Row {
     fn add(&mut self, report: &Report) {
-        self.scenarios += 1;
+        let scenario = &report.scenario;
         self.steps += report.steps;
         self.images += report.images;
+        self.states.insert((
+            scenario.peer,
+            scenario.advance,
+            scenario.by,
+            scenario.capacity,
+            scenario.backlog,
+        ));
+        self.kills += report.strikes.at_system_calls + report.strikes.at_instructions;
+        self.stops += report.strikes.stops;
         self.recoveries += report.recoveries;
         self.failures += report.failures.len();
+    }
+
+    fn cells(&self) -> [String; 7] {
+        [
+            self.steps.to_string(),
+            self.images.to_string(),
+            self.states.len().to_string(),
+            self.kills.to_string(),
+            self.stops.to_string(),
+            self.recoveries.to_string(),
+            self.failures.to_string(),
+        ]
     }
 }
 
 /// Printed with `Display`.
 pub(crate) struct Table {
-    rows: BTreeMap<(Operation, usize), Row>,
+    rows: BTreeMap<(Kind, Operation), Row>,
     sum: Row,
 }
 
@@ -39,52 +66,51 @@ impl Table {
             sum: Row::default(),
         };
         for report in reports {
-            let key = (report.scenario.operation, report.scenario.capacity);
+            let key = (report.scenario.kind, report.scenario.operation);
             table.rows.entry(key).or_default().add(report);
             table.sum.add(report);
         }
         table
     }
-
-    pub(crate) fn steps(&self) -> u64 {
-        self.sum.steps
-    }
 }
 
 impl fmt::Display for Table {
+    /// Markdown, aligned.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |operation: &str, capacity: &str, row: [&str; 5]| {
-            let [scenarios, steps, images, recoveries, failures] = row;
+        let mut line = |kind: &str, operation: &str, cells: [&str; 7]| {
+            let [steps, images, states, kills, stops, recoveries, failures] = cells;
             writeln!(
                 f,
-                "{operation:<20} {capacity:>8} {scenarios:>9} {steps:>12} {images:>15} {recoveries:>10} {failures:>8}"
+                "| {kind:<5} | {operation:<18} | {steps:>12} | {images:>8} | {states:>8} | {kills:>8} | {stops:>8} | {recoveries:>10} | {failures:>8} |"
             )
         };
         line(
+            "kind",
             "operation",
-            "capacity",
             [
-                "scenarios",
                 "instructions",
-                "distinct images",
+                "images",
+                "states",
+                "killed",
+                "stopped",
                 "recoveries",
                 "failures",
             ],
         )?;
-        let rows = self
-            .rows
-            .iter()
-            .map(|((operation, capacity), row)| (operation.name(), capacity.to_string(), row));
-        for (operation, capacity, row) in rows.chain([("all", String::new(), &self.sum)]) {
-            let numbers = [
-                row.scenarios.to_string(),
-                row.steps.to_string(),
-                row.images.to_string(),
-                row.recoveries.to_string(),
-                row.failures.to_string(),
-            ];
-            line(operation, &capacity, numbers.each_ref().map(String::as_str))?;
+        line(
+            "---",
+            "---",
+            ["---:", "---:", "---:", "---:", "---:", "---:", "---:"],
+        )?;
+        for ((kind, operation), row) in &self.rows {
+            let cells = row.cells();
+            line(
+                &kind.to_string(),
+                operation.name(),
+                cells.each_ref().map(String::as_str),
+            )?;
         }
-        Ok(())
+        let cells = self.sum.cells();
+        line("all", "", cells.each_ref().map(String::as_str))
     }
 }

@@ -110,11 +110,11 @@ impl Tracee {
     pub fn meet(thread: i32) -> Result<Self> {
         let thread = Pid::from_raw(thread);
         match next_stop(thread)? {
-            MARKER => {}
-            signal => bail!("stopped by {signal} before the first marker"),
+            Stop::Signal(MARKER) => {}
+            stop => bail!("stopped by {stop:?} before the first marker"),
         }
-        ptrace::setoptions(thread, ptrace::Options::PTRACE_O_EXITKILL)
-            .context("tying the tracee to its tracer")?;
+        let options = ptrace::Options::PTRACE_O_EXITKILL | ptrace::Options::PTRACE_O_TRACESYSGOOD;
+        ptrace::setoptions(thread, options).context("tying the tracee to its tracer")?;
         let memory = File::open(format!("/proc/{thread}/mem")).context("opening its memory")?;
         Ok(Self {
             thread,
@@ -129,13 +129,30 @@ impl Tracee {
     ///
     /// If it led elsewhere, or the system refuses.
     pub fn step(&mut self) -> Result<Progress> {
-        match self.advance(|thread| ptrace::step(thread, None))? {
-            Signal::SIGTRAP => Ok(Progress::Inside),
-            MARKER => Ok(Progress::Through),
-            Signal::SIGALRM => {
+        let stop = self.advance(|thread| ptrace::step(thread, None))?;
+        self.progress(stop, Signal::SIGTRAP)
+    }
+
+    /// Lets it run freely up to the entry of its next system call, or from there to the exit.
+    ///
+    /// # Errors
+    ///
+    /// If it led elsewhere, or the system refuses.
+    pub fn run_to_system_call(&mut self) -> Result<Progress> {
+        match self.advance(|thread| ptrace::syscall(thread, None))? {
+            Stop::SystemCall => Ok(Progress::Inside),
+            stop => self.progress(stop, MARKER),
+        }
+    }
+
+    fn progress(&self, stop: Stop, inside: Signal) -> Result<Progress> {
+        match stop {
+            Stop::Signal(MARKER) => Ok(Progress::Through),
+            Stop::Signal(signal) if signal == inside => Ok(Progress::Inside),
+            Stop::Signal(Signal::SIGALRM) => {
                 bail!("still not through after {LIFETIME_SECONDS} s: the operation waits for ever")
             }
-            signal => bail!("{signal} inside the operation, at {}", self.address()),
+            stop => bail!("{stop:?} inside the operation, at {}", self.address()),
         }
     }
 
@@ -159,20 +176,74 @@ impl Tracee {
 
     fn run_to(&mut self, wanted: Signal) -> Result<()> {
         match self.advance(|thread| ptrace::cont(thread, None))? {
-            signal if signal == wanted => Ok(()),
-            signal => bail!("{signal} where {wanted} was due, at {}", self.address()),
+            Stop::Signal(signal) if signal == wanted => Ok(()),
+            stop => bail!("{stop:?} where {wanted} was due, at {}", self.address()),
         }
     }
 
-    fn advance(&mut self, resume: impl Fn(Pid) -> nix::Result<()>) -> Result<Signal> {
+    fn advance(&mut self, resume: impl Fn(Pid) -> nix::Result<()>) -> Result<Stop> {
         loop {
             resume(self.thread).context("letting it go on")?;
             match next_stop(self.thread)? {
                 // What a terminal sends to everybody in front of it. Nothing was executed.
-                Signal::SIGWINCH | Signal::SIGCONT => {}
-                signal => return Ok(signal),
+                Stop::Signal(Signal::SIGWINCH | Signal::SIGCONT) => {}
+                stop => return Ok(stop),
             }
         }
+    }
+
+    /// The system call that the next instruction makes, if it makes one: its number and arguments.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn next_system_call(&self) -> Result<Option<[u64; 4]>> {
+        let code = self.next_instruction()?;
+        #[cfg(target_arch = "x86_64")]
+        let makes_one = code[..2] == [0x0f, 0x05];
+        #[cfg(target_arch = "aarch64")]
+        let makes_one = code[..4] == 0xd400_0001_u32.to_le_bytes();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let makes_one = false;
+        if !makes_one {
+            return Ok(None);
+        }
+        self.system_call_registers().map(Some)
+    }
+
+    #[cfg(all(
+        target_env = "gnu",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
+    fn system_call_registers(&self) -> Result<[u64; 4]> {
+        let registers = ptrace::getregset::<ptrace::regset::NT_PRSTATUS>(self.thread);
+        let registers = registers.context("reading registers")?;
+        #[cfg(target_arch = "x86_64")]
+        return Ok([registers.rax, registers.rdi, registers.rsi, registers.rdx]);
+        #[cfg(target_arch = "aarch64")]
+        return Ok([
+            registers.regs[8],
+            registers.regs[0],
+            registers.regs[1],
+            registers.regs[2],
+        ]);
+    }
+
+    #[cfg(not(all(
+        target_env = "gnu",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    )))]
+    fn system_call_registers(&self) -> Result<[u64; 4]> {
+        bail!("this system does not tell what a tracee calls")
+    }
+
+    /// Lets go of it, and has it stand still (SIGSTOP) where it is.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn leave_stopped(self) -> Result<()> {
+        ptrace::detach(self.thread, Signal::SIGSTOP).context("leaving it stopped")
     }
 
     /// Lets it run for good, untraced.
@@ -242,11 +313,20 @@ impl Drop for Tracee {
     }
 }
 
-fn next_stop(thread: Pid) -> Result<Signal> {
+/// Why a tracee stands still.
+#[derive(Debug, PartialEq, Eq)]
+enum Stop {
+    Signal(Signal),
+    /// At the entry or the exit of one.
+    SystemCall,
+}
+
+fn next_stop(thread: Pid) -> Result<Stop> {
     // Threads that are not the first of their process are waited for only if that is asked for.
     let status = waitpid(thread, Some(WaitPidFlag::__WALL)).context("waiting for a stop")?;
     match status {
-        WaitStatus::Stopped(_, signal) => Ok(signal),
+        WaitStatus::Stopped(_, signal) => Ok(Stop::Signal(signal)),
+        WaitStatus::PtraceSyscall(_) => Ok(Stop::SystemCall),
         WaitStatus::Exited(_, code) => Err(GaveUp { code }.into()),
         WaitStatus::Signaled(_, signal, _) => bail!("killed by {signal}"),
         other => bail!("in an unexpected state: {other:?}"),

@@ -1,0 +1,258 @@
+//! Which scenarios are explored: those of `cargo test`, or all.
+
+use crate::ring::Kind;
+use crate::scenario::{Moment, Operation, Peer, Scenario};
+
+use Operation as Op;
+
+/// A scenario, and at how many instructions real victims of it are struck.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planned {
+    pub(crate) scenario: Scenario,
+    /// None: at none, and at no system call.
+    pub(crate) samples: Option<usize>,
+}
+
+/// One word, a message that fills a cache line together with its stamp, and one of several lines.
+const SIZES: [usize; 3] = [1, 7, 25];
+
+const CAPACITIES: [usize; 3] = [1, 2, 4];
+
+/// Of the scenarios of one kind, operation and capacity, one of so many is explored by `cargo test`, and of those in which
+/// somebody comes one of so many. Primes that no loop in [`of`] has the length of, so that what is taken meets all values of
+/// each.
+const STRIDE: usize = 13;
+const LONG_STRIDE: usize = 53;
+
+/// The same for all.
+const FULL_STRIDE: usize = 1;
+const FULL_LONG_STRIDE: usize = 7;
+
+/// Instructions at which real victims are struck.
+const SAMPLES: usize = 4;
+const FULL_SAMPLES: usize = 24;
+
+/// The scenarios of `cargo test`, or all of them.
+///
+/// Operations are explored for every capacity, offset and backlog, on fresh slots, on slots that carry the stamps of earlier
+/// laps, and across the end of the positions, with peers of all sorts that go on at several moments. The sizes of messages take
+/// turns.
+pub(crate) fn matrix(full: bool) -> Vec<Planned> {
+    let (long, calls): (Vec<_>, Vec<_>) = Op::ALL
+        .into_iter()
+        .partition(|operation| operation.is_long());
+    let mut planned = Vec::new();
+    // The longest first: the processors then finish together.
+    for (group, operation) in long.into_iter().chain(calls).enumerate() {
+        let stride = match (full, operation.is_long()) {
+            (false, false) => STRIDE,
+            (false, true) => LONG_STRIDE,
+            (true, false) => FULL_STRIDE,
+            (true, true) => FULL_LONG_STRIDE,
+        };
+        for kind in Kind::ALL {
+            if !operation.is_of(kind) {
+                continue;
+            }
+            for capacity in CAPACITIES {
+                let all = of(kind, operation, capacity);
+                // Beginning elsewhere in each group, or the small ones would all be taken at the same place.
+                let first = (group + capacity) * 3 % stride.min(all.len().max(1));
+                let taken = all.iter().skip(first).step_by(stride);
+                planned.extend(taken.map(|&scenario| Planned {
+                    scenario,
+                    samples: None,
+                }));
+                planned.extend(struck(&all, full));
+            }
+        }
+    }
+    for (planned, words) in planned.iter_mut().zip(SIZES.into_iter().cycle()) {
+        planned.scenario.words = words;
+    }
+    planned
+}
+
+/// Of each sort of peers, one scenario whose real victims are struck.
+fn struck(all: &[Scenario], full: bool) -> Vec<Planned> {
+    const CAPACITY: usize = 2;
+
+    let mut peers = all.iter().map(|scenario| scenario.peer).collect::<Vec<_>>();
+    peers.sort_unstable();
+    peers.dedup();
+    let one_of = |peer| {
+        let sort = all.iter().filter(|scenario| {
+            scenario.peer == peer
+                && matches!(scenario.advance, Moment::Never | Moment::Asleep)
+                && (full || scenario.capacity == CAPACITY)
+        });
+        let sort = sort.copied().collect::<Vec<_>>();
+        sort.get(sort.len() / 2).copied()
+    };
+    let scenarios = peers.into_iter().filter_map(one_of);
+    let samples = Some(if full { FULL_SAMPLES } else { SAMPLES });
+    scenarios
+        .map(|scenario| Planned { scenario, samples })
+        .collect()
+}
+
+fn of(kind: Kind, operation: Operation, capacity: usize) -> Vec<Scenario> {
+    let mut scenarios = Vec::new();
+    for &backlog in &backlogs(operation, capacity) {
+        for wreck in wrecks(kind, operation) {
+            for &(start, history) in &starts(operation, capacity) {
+                for peer in peers(kind, operation, (history, backlog, capacity)) {
+                    for (advance, by) in advances(kind, operation, peer, capacity) {
+                        scenarios.push(Scenario {
+                            kind,
+                            operation,
+                            // The size is chosen by the caller.
+                            words: SIZES[0],
+                            capacity,
+                            start,
+                            history,
+                            backlog,
+                            peer,
+                            advance,
+                            by,
+                            wreck,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    scenarios
+}
+
+fn backlogs(operation: Operation, capacity: usize) -> Vec<usize> {
+    match operation {
+        Op::TrySend
+        | Op::ReservePublish
+        | Op::ReserveDrop
+        | Op::SendSlice
+        | Op::SenderLeaveOpen
+        | Op::SenderRecovery
+        | Op::RecvPastClaim => (0..capacity).collect(),
+        Op::TrySendFull | Op::SendWaiting => vec![capacity],
+        Op::TryRecv | Op::PeekConsume | Op::RecvSlice | Op::Drain | Op::ReceiverRecovery => {
+            (1..=capacity).collect()
+        }
+        Op::TryRecvEmpty | Op::RecvWaiting | Op::RecvTimeout | Op::RecvTold | Op::Create => {
+            vec![0]
+        }
+        Op::SenderLeave
+        | Op::ReceiverLeave
+        | Op::SenderJoin
+        | Op::Clone
+        | Op::SenderTakeover
+        | Op::ReceiverJoin
+        | Op::ReceiverTakeover
+        | Op::LastLeave
+        | Op::Remove => (0..=capacity).collect(),
+    }
+}
+
+/// How often a predecessor has changed the segment: before it has done anything that counts, in the middle, at the end.
+fn wrecks(kind: Kind, operation: Operation) -> Vec<usize> {
+    match operation {
+        // Claimed, and some of the message.
+        Op::RecvPastClaim => vec![1, 2],
+        Op::SenderRecovery if kind == Kind::Mpsc => vec![1, 2, 3, 4],
+        Op::SenderRecovery => vec![1, 2, 3],
+        Op::ReceiverRecovery => vec![1, 2],
+        _ => vec![0],
+    }
+}
+
+/// Every offset, as start position and number of earlier messages.
+fn starts(operation: Operation, capacity: usize) -> Vec<(u64, usize)> {
+    let laps = capacity as u64;
+    let fresh = (0..laps).map(|offset| (offset, 0));
+    let wrapping = (1..=laps + 1).map(|below| (below.wrapping_neg(), 0));
+    if operation == Op::Create {
+        return fresh.chain(wrapping).collect();
+    }
+    let lapped = (0..capacity).map(|offset| (0, 2 * capacity + offset));
+    let wrapping_lapped =
+        (0..capacity).map(|offset| ((2 * laps).wrapping_neg(), capacity + offset));
+    fresh
+        .chain(lapped)
+        .chain(wrapping)
+        .chain(wrapping_lapped)
+        .collect()
+}
+
+fn peers(
+    kind: Kind,
+    operation: Operation,
+    (history, backlog, capacity): (usize, usize, usize),
+) -> Vec<Peer> {
+    let mut peers = match operation {
+        Op::Create | Op::Remove | Op::LastLeave => return vec![Peer::Absent],
+        Op::SendWaiting | Op::RecvWaiting | Op::RecvTimeout => return vec![Peer::Lives],
+        Op::SenderLeave
+        | Op::SenderLeaveOpen
+        | Op::TryRecv
+        | Op::TryRecvEmpty
+        | Op::PeekConsume
+        | Op::ReceiverJoin
+        | Op::ReceiverTakeover => vec![Peer::Left, Peer::Dies, Peer::Lives],
+        Op::RecvTold if kind == Kind::Spsc => return vec![Peer::Dies],
+        _ => vec![Peer::Dies, Peer::Lives],
+    };
+    let may_be_alone = matches!(
+        operation,
+        Op::TrySend
+            | Op::TrySendFull
+            | Op::ReservePublish
+            | Op::SenderLeave
+            | Op::SenderJoin
+            | Op::SenderTakeover
+    );
+    // With a history, there was somebody to receive it.
+    if may_be_alone && history == 0 {
+        peers.push(Peer::Absent);
+    }
+    let sleeps = match operation {
+        Op::TrySend | Op::ReservePublish | Op::SendSlice | Op::SenderLeave => backlog == 0,
+        Op::TryRecv | Op::PeekConsume | Op::RecvSlice | Op::Drain | Op::ReceiverLeave => {
+            backlog == capacity
+        }
+        _ => false,
+    };
+    if sleeps {
+        peers.push(Peer::Sleeps);
+    }
+    peers
+}
+
+fn advances(kind: Kind, operation: Operation, peer: Peer, capacity: usize) -> Vec<(Moment, usize)> {
+    match operation {
+        // Until the receiver has taken one of each lane.
+        Op::SendWaiting => return vec![(Moment::Asleep, kind.senders())],
+        Op::RecvWaiting => return vec![(Moment::Asleep, 1)],
+        _ => {}
+    }
+    let mut advances = vec![(Moment::Never, 0)];
+    let goes_on = matches!(peer, Peer::Dies | Peer::Lives)
+        && matches!(
+            operation,
+            Op::TrySend
+                | Op::ReservePublish
+                | Op::ReserveDrop
+                | Op::SendSlice
+                | Op::TryRecv
+                | Op::PeekConsume
+                | Op::RecvSlice
+                | Op::Drain
+        );
+    if goes_on {
+        let mut by = vec![1, capacity];
+        by.dedup();
+        for change in 1..=3 {
+            advances.extend(by.iter().map(|&by| (Moment::Change(change), by)));
+        }
+    }
+    advances
+}

@@ -1,0 +1,207 @@
+//! Kernel state is in no image. So real victims are killed: at the entry and at the exit of every system call, and at some
+//! instructions, with their locks held; and stopped in place of killed, while the others go round the ring.
+
+use anyhow::{Result, anyhow};
+use ipc_ring_tests::step::Progress;
+
+use crate::act::{Act, Order};
+use crate::explore::{Exploration, Explorer, Report, judge, kill_in};
+use crate::image::Phase;
+use crate::oracle::{InFlight, Violation};
+use crate::player::WATCHDOG;
+use crate::scenario::{Operation, Peer, Scenario};
+use crate::step::Victim;
+
+/// So many system calls are struck of an operation that would go on for ever.
+const MOST_OF_A_WAIT: usize = 40;
+
+/// Where a victim is struck.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// After so many entries and exits of system calls.
+    SystemCall(usize),
+    /// After so many instructions.
+    Instruction(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Kill,
+    /// SIGSTOP, and SIGCONT when the others have gone round the ring.
+    Stop,
+}
+
+/// What came of a strike.
+enum Outcome {
+    /// The operation was over before.
+    Missed,
+    Judged(Result<Option<bool>, Violation>),
+}
+
+impl Explorer {
+    /// Strikes victims of an operation that was stepped before.
+    pub(crate) fn strike_all(
+        &mut self,
+        exploration: &Exploration,
+        samples: usize,
+        report: &mut Report,
+    ) -> Result<()> {
+        let scenario = report.scenario;
+        let is_a_wait = is_a_wait(scenario.operation);
+        for number in 1.. {
+            if is_a_wait && number > MOST_OF_A_WAIT {
+                break;
+            }
+            let place = Place::SystemCall(number);
+            if !self.strike_once(exploration, place, Deed::Kill, report)? {
+                break;
+            }
+            report.strikes.at_system_calls += 1;
+        }
+        let steps = exploration.steps.max(1);
+        let samples =
+            (0..samples as u64).map(|sample| (2 * sample + 1) * steps / (2 * samples as u64));
+        let samples = samples.collect::<Vec<_>>();
+        if scenario.advance == crate::scenario::Moment::Never {
+            for &instruction in &samples {
+                let place = Place::Instruction(instruction);
+                if self.strike_once(exploration, place, Deed::Kill, report)? {
+                    report.strikes.at_instructions += 1;
+                }
+            }
+        }
+        if can_be_stopped(&scenario) {
+            let images = exploration.images.distinct();
+            let changes = images
+                .iter()
+                .filter(|image| image.moment.phase == Phase::During);
+            let changes = changes.map(|image| image.first_step);
+            for instruction in changes.chain(samples) {
+                let place = Place::Instruction(instruction);
+                if self.strike_once(exploration, place, Deed::Stop, report)? {
+                    report.strikes.stops += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was somebody to strike.
+    fn strike_once(
+        &mut self,
+        exploration: &Exploration,
+        place: Place,
+        deed: Deed,
+        report: &mut Report,
+    ) -> Result<bool> {
+        // Both orders take turns.
+        let strikes = report.strikes;
+        let number = strikes.at_system_calls + strikes.at_instructions + strikes.stops;
+        let order = Order::RECOVERIES[number % Order::RECOVERIES.len()];
+        let scenario = report.scenario;
+        let outcome = self.strike(&scenario, exploration, (place, deed), order);
+        let outcome = outcome.map_err(|error| error.context(format!("{deed:?} at {place:?}")))?;
+        match outcome {
+            Outcome::Missed => return Ok(false),
+            Outcome::Judged(Ok(_)) => {}
+            Outcome::Judged(Err(violation)) => {
+                let text = format!("{deed:?} at {place:?}, {order}: {violation}");
+                report.failures.push(text);
+            }
+        }
+        report.recoveries += 1;
+        Ok(true)
+    }
+
+    fn strike(
+        &mut self,
+        scenario: &Scenario,
+        exploration: &Exploration,
+        (place, deed): (Place, Deed),
+        order: Order,
+    ) -> Result<Outcome> {
+        let object = self.next_object();
+        let outcome = (|| {
+            let operation = scenario.operation;
+            let (victim, stage) = self.stage(scenario, &object)?;
+            let mut victim = victim.operate(operation, operation.seat())?;
+            if !bring(&mut victim, place)? {
+                return Ok(Outcome::Missed);
+            }
+            let mut world = stage.world;
+            let in_flight = InFlight {
+                // What it waited for does not come.
+                takes: match is_a_wait(operation) {
+                    true => Vec::new(),
+                    false => exploration.in_flight(operation).takes,
+                },
+                ..exploration.in_flight(operation)
+            };
+            world.enter(&in_flight);
+            let phase = match deed {
+                Deed::Kill => Phase::During,
+                Deed::Stop => {
+                    victim.leave_stopped()?;
+                    let lapped = self.peers.perform(&Act::Lap, WATCHDOG)?;
+                    if let Err(violation) = world.see(&lapped) {
+                        return Ok(Outcome::Judged(Err(violation)));
+                    }
+                    let result = victim.go_on_to_the_end();
+                    let result = result.map_err(|error| anyhow!("it was let go on: {error:#}"))?;
+                    if let Err(violation) = world.returned(&in_flight, &result) {
+                        return Ok(Outcome::Judged(Err(violation)));
+                    }
+                    Phase::After
+                }
+            };
+            drop(victim);
+            kill_in(&mut world, scenario, phase);
+            let events = self.go_on_in_place(scenario, &object, order)?;
+            Ok(Outcome::Judged(judge(Ok(world), &events, &object)))
+        })();
+        object.discard();
+        outcome
+    }
+}
+
+/// Whether the victim comes there.
+fn bring(victim: &mut Victim, place: Place) -> Result<bool> {
+    match place {
+        Place::SystemCall(number) => {
+            for _ in 0..number {
+                if victim.run_to_system_call()? == Progress::Through {
+                    return Ok(false);
+                }
+            }
+        }
+        Place::Instruction(number) => {
+            for _ in 0..number {
+                if victim.step()? == Progress::Through {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the operation waits for somebody to act, who here does not.
+fn is_a_wait(operation: Operation) -> bool {
+    matches!(operation, Operation::SendWaiting | Operation::RecvWaiting)
+}
+
+/// Whether what the victim comes to when it is let go on is known, whatever the others did.
+fn can_be_stopped(scenario: &Scenario) -> bool {
+    scenario.peer == Peer::Lives
+        && matches!(
+            scenario.operation,
+            Operation::TrySend
+                | Operation::ReservePublish
+                | Operation::ReserveDrop
+                | Operation::SendSlice
+                | Operation::TryRecv
+                | Operation::PeekConsume
+                | Operation::RecvSlice
+                | Operation::Drain
+        )
+}
