@@ -14,7 +14,7 @@ use super::Ordering;
 /// Defines [`Fault`], and what all of them are.
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What a negative control can weaken or drop. Every model names the faults that must make it fail.
+        /// What a negative control can weaken or drop. Every fault makes some model, or the crash explorer, fail.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[cfg_attr(
             not(all(test, loom)),
@@ -58,6 +58,8 @@ faults! {
     NoSecondLook,
     /// The waker answers without ringing.
     NoWake,
+    /// A sleep has no slices: nobody looks again who is not woken.
+    SleepUnsliced,
     /// A sleeper whose number was answered once arms with the same number again.
     NumberReused,
     /// A producer that takes over starts at `head`, even if slots there are published.
@@ -68,6 +70,8 @@ faults! {
     LeaveRelaxed,
     /// The leaver does not ring.
     NoRingOnLeave,
+    /// The leaver marks its entry before it gives up its claim, which no successor then looks for.
+    EntryClearedEarly,
     /// A slot is claimed by a store.
     ClaimByStore,
     /// No Release fence between the claim and the payload.
@@ -82,6 +86,8 @@ faults! {
     HintBeforeClaim,
     /// A claim is skipped by a store.
     SkipByStore,
+    /// A claim of the dead is passed over without being turned into "skipped": no later lap gets past it.
+    PassUnsettled,
     /// The consumer stores a stamp once more after it has released the slot.
     TouchLate,
     /// That store is Relaxed.
@@ -108,6 +114,14 @@ faults! {
     DisarmedForAll,
     /// A waker that woke some of the sleepers answers for all.
     AnsweredTooSoon,
+    /// An object gets its name before it is initialised.
+    NamedEarly,
+    /// A joiner does not hold the lifecycle byte: the ring may be removed after it has looked and before it takes part.
+    JoinUnlocked,
+    /// A joiner takes back that its predecessor left before its own entry says that it has joined.
+    TakenBackEarly,
+    /// A ring is removed without a look whether somebody takes part in it.
+    RemoveUnchecked,
 }
 
 #[cfg(loom)]
