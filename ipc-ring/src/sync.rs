@@ -1,4 +1,4 @@
-//! The one place that knows about `cfg(loom)`: atomics, cells, fences, hints.
+//! The one place that knows about `cfg(loom)` and `cfg(planted)`: atomics, cells, fences, hints, faults.
 //!
 //! Under `cfg(loom)` atomics are handles to a model of memory; otherwise they are the standard library's types. The
 //! rest of the crate names only this module, so the code that is explored is the code that ships. `cfg(shuttle)`, on top of
@@ -100,6 +100,12 @@ mod cell {
     }
 }
 
+mod faults;
+
+#[cfg(loom)]
+pub(crate) use faults::plant;
+pub(crate) use faults::{Fault, order, planted};
+
 /// Tells the processor that this thread polls a line which another one writes.
 #[inline(always)]
 pub(crate) fn spin_loop() {
@@ -150,134 +156,5 @@ pub(crate) fn light_barrier() {
     #[cfg(loom)]
     if !planted(Fault::NoLightBarrier) {
         fence(Ordering::SeqCst);
-    }
-}
-
-/// What a negative control can weaken or drop. Every model names the faults that must make it fail.
-///
-/// Outside loom no fault can be planted and the questions below fold away.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(
-    not(all(test, loom)),
-    allow(dead_code, reason = "some faults are planted by the models themselves")
-)]
-pub(crate) enum Fault {
-    /// The stamp is stored Relaxed: the payload may arrive after it.
-    PublishRelaxed,
-    /// The stamp is loaded Relaxed: the payload may be read before it.
-    StampRelaxed,
-    /// `head` is stored Relaxed: the slot may be refilled while it is being read.
-    ReleaseRelaxed,
-    /// `head` is loaded Relaxed by the producer.
-    HeadRelaxed,
-    /// The stamp is stored before the payload is written.
-    PublishEarly,
-    /// `head` is stored before the payload is copied out.
-    ReleaseEarly,
-    /// The producer does not say how far it may have begun to write.
-    NoAnnouncement,
-    /// No Release fence between the announcement and the payload.
-    AnnounceUnfenced,
-    /// The observer does not look at the announcement after its copy.
-    ObserveStampOnly,
-    /// The sender loads the receiver's attention word without a barrier after publishing.
-    NoLightBarrier,
-    /// The sleeper looks again without a barrier after arming.
-    NoHeavyBarrier,
-    /// A sleeper that was rung keeps the number that it had armed.
-    StayArmed,
-    /// The sleeper does not look again after arming.
-    NoSecondLook,
-    /// The waker answers without ringing.
-    NoWake,
-    /// A sleeper whose number was answered once arms with the same number again.
-    NumberReused,
-    /// A producer that takes over starts at `head`, even if slots there are published.
-    TakeOverAtHead,
-    /// The ending is read after the last look at the ring, so the last messages are missed.
-    NoLookAfterEnding,
-    /// The leaver marks its entry Relaxed.
-    LeaveRelaxed,
-    /// The leaver does not ring.
-    NoRingOnLeave,
-    /// A slot is claimed by a store.
-    ClaimByStore,
-    /// No Release fence between the claim and the payload.
-    ClaimUnfenced,
-    /// A slot is claimed though its last message was not released.
-    ClaimUnread,
-    /// A claim that was not published is never given up.
-    ClaimForgotten,
-    /// A claim is given up by a Relaxed store.
-    GiveUpRelaxed,
-    /// The hint is stored before the claim.
-    HintBeforeClaim,
-    /// A claim is skipped by a store.
-    SkipByStore,
-    /// The consumer stores a stamp once more after it has released the slot.
-    TouchLate,
-    /// That store is Relaxed.
-    TouchRelaxed,
-    /// What is no claim any more, when a consumer looks whose it is, is taken for nothing.
-    ClaimSettledUnseen,
-    /// A claim is skipped without asking whether its owner is dead.
-    SkipUnasked,
-    /// The new holder of an index does not sweep.
-    NoSweep,
-    /// The sweeper stores Relaxed.
-    SweepRelaxed,
-    /// The consumer of lanes believes that lanes are empty which did not call.
-    ReadyIsTrusted,
-    /// A producer sees no room once head has passed where it stopped.
-    RoomNotBehind,
-    /// The consumer of lanes marks lanes as idle, by the word that says that it sleeps.
-    IdleWhileArmed,
-    /// The consumer of lanes arms one lane only.
-    OneLaneArmed,
-    /// Two sleepers arm with the same number.
-    NumberShared,
-    /// A sleeper disarms the word that others share.
-    DisarmedForAll,
-    /// A waker that woke some of the sleepers answers for all.
-    AnsweredTooSoon,
-}
-
-#[cfg(loom)]
-pub(crate) use faults::{plant, planted};
-
-#[cfg(loom)]
-mod faults {
-    use super::Fault;
-    use std::cell::Cell;
-
-    std::thread_local! {
-        // Loom and shuttle run all their threads as coroutines of the test's own thread.
-        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
-    }
-
-    /// Plants `fault` for the models that this thread runs from now on.
-    #[cfg_attr(not(test), allow(dead_code, reason = "only tests plant faults"))]
-    pub(crate) fn plant(fault: Option<Fault>) {
-        PLANTED.set(fault);
-    }
-
-    pub(crate) fn planted(fault: Fault) -> bool {
-        PLANTED.get() == Some(fault)
-    }
-}
-
-#[cfg(not(loom))]
-#[inline(always)]
-pub(crate) const fn planted(_: Fault) -> bool {
-    false
-}
-
-/// `strong`, unless `fault` is planted.
-#[inline(always)]
-pub(crate) fn order(strong: Ordering, fault: Fault) -> Ordering {
-    if planted(fault) {
-        Ordering::Relaxed
-    } else {
-        strong
     }
 }

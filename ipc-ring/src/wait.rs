@@ -98,6 +98,9 @@ pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 /// The `n`-th slice of a wait: 50 ms at first, 200 ms for who has slept for long, so that an idle process costs little.
 pub(crate) fn slice(n: u32) -> Duration {
+    if planted(Fault::SleepUnsliced) {
+        return Duration::MAX;
+    }
     SLICE * (1 << (n / 4).min(2))
 }
 

@@ -1,16 +1,41 @@
-//! The negative controls of the models: each fault that can be planted is planted somewhere in the protocols, and some model
-//! insists on failing with it. That it does fail is checked where the models run, by `cargo test -p ipc-ring-loom` and
-//! `-p ipc-ring-shuttle`.
+//! The negative controls: each fault that can be planted is planted somewhere in the protocols, and some model, or the crash
+//! explorer, insists on failing with it. That it does fail is checked where these run, by `cargo test -p ipc-ring-loom`,
+//! `-p ipc-ring-shuttle` and `-p ipc-ring-crash-planted`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The controls of the crash explorer. It knows faults by their names only, since processes are started with them.
+const OF_THE_CRASH_EXPLORER: [&str; 17] = [
+    "ClaimForgotten",
+    "EntryClearedEarly",
+    "HintBeforeClaim",
+    "JoinUnlocked",
+    "NamedEarly",
+    "NoSweep",
+    "NoWake",
+    "PassUnsettled",
+    "PublishEarly",
+    "ReadyIsTrusted",
+    "ReleaseEarly",
+    "RemoveUnchecked",
+    "SkipByStore",
+    "SkipUnasked",
+    "SleepUnsliced",
+    "TakeOverAtHead",
+    "TakenBackEarly",
+];
+
 /// Where a fault is named.
 #[derive(Default)]
 struct Mentions {
-    in_protocols: usize,
+    /// In what processes run.
+    in_library: usize,
+    /// In what stands in for the channel where models run.
+    in_stand_in: usize,
     in_models: usize,
+    in_crash_explorer: usize,
 }
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -24,9 +49,9 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The variants of `enum Fault`.
-fn faults(sync: &str) -> Vec<String> {
-    let (_, rest) = sync.split_once("enum Fault {").unwrap();
+/// The variants of `Fault`.
+fn faults(source: &str) -> Vec<String> {
+    let (_, rest) = source.split_once("faults! {\n").unwrap();
     let (body, _) = rest.split_once("\n}").unwrap();
     body.lines()
         .map(str::trim)
@@ -44,34 +69,53 @@ fn named(source: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_fault_is_planted_and_is_a_control_of_some_model() {
+fn every_fault_is_planted_and_is_a_control_of_a_model_or_of_the_crash_explorer() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ipc-ring/src");
-    let sync = fs::read_to_string(root.join("sync.rs")).unwrap();
-    let known = faults(&sync).into_iter();
+    let defined = fs::read_to_string(root.join("sync/faults.rs")).unwrap();
+    let known = faults(&defined).into_iter();
     let mut mentions: BTreeMap<_, _> = known.map(|fault| (fault, Mentions::default())).collect();
     assert!(mentions.len() > 30, "{:?}", mentions.keys());
     let mut files = Vec::new();
     sources(&root, &mut files);
+    files.retain(|file| !file.ends_with("sync/faults.rs"));
     for file in files {
         let source = fs::read_to_string(&file).unwrap();
-        let is_model = file.components().any(|part| {
-            let name = part.as_os_str().to_string_lossy();
-            name.starts_with("models") || name.starts_with("shuttles")
-        });
+        let is_below = |room: &str| {
+            file.components().any(|part| {
+                let name = part.as_os_str().to_string_lossy();
+                name.starts_with(room)
+            })
+        };
         for fault in named(&source) {
             let Some(mention) = mentions.get_mut(fault) else {
                 panic!("{} names an unknown fault: {fault}", file.display());
             };
-            match is_model {
-                true => mention.in_models += 1,
-                false => mention.in_protocols += 1,
+            if is_below("models") || is_below("shuttles") {
+                mention.in_models += 1;
+            } else if is_below("heap.rs") {
+                mention.in_stand_in += 1;
+            } else {
+                mention.in_library += 1;
             }
         }
     }
+    for fault in OF_THE_CRASH_EXPLORER {
+        let Some(mention) = mentions.get_mut(fault) else {
+            panic!("the crash explorer plants an unknown fault: {fault}");
+        };
+        mention.in_crash_explorer += 1;
+        assert!(mention.in_library > 0, "no process is wrong by {fault}");
+    }
     let controls: usize = mentions.values().map(|mention| mention.in_models).sum();
-    println!("{controls} controls of {} faults", mentions.len());
+    println!(
+        "{controls} controls of models and {} of the crash explorer, of {} faults",
+        OF_THE_CRASH_EXPLORER.len(),
+        mentions.len()
+    );
     for (fault, mention) in mentions {
-        assert!(mention.in_protocols > 0, "{fault} is planted nowhere");
-        assert!(mention.in_models > 0, "no model is a control for {fault}");
+        let planted = mention.in_library + mention.in_stand_in;
+        assert!(planted > 0, "{fault} is planted nowhere");
+        let controls = mention.in_models + mention.in_crash_explorer;
+        assert!(controls > 0, "nothing is a control for {fault}");
     }
 }

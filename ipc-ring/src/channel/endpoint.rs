@@ -8,7 +8,7 @@ use crate::layout::{Counters, attention};
 use crate::participant::{Dead, Session, end_unless};
 use crate::ring::Look;
 use crate::segment::mapped::Segment;
-use crate::sync::{AtomicU64, Ordering, spin_loop};
+use crate::sync::{AtomicU64, Fault, Ordering, planted, spin_loop};
 use crate::sys::membarrier;
 use crate::wait::{Called, SLICE, Sleeper, Wait, Waker, slice};
 use std::cell::OnceCell;
@@ -91,10 +91,14 @@ impl Endpoint {
         };
         self.peers.join(&self.segment, left_nothing);
         participants::begin_counting::<K>(&self.segment, self.role);
+        // Takes back that a predecessor left, and wakes that it asked for.
+        let take_back = || K::set_attention(places, self.role, self.segment.index(), 0);
+        if planted(Fault::TakenBackEarly) {
+            take_back();
+        }
         self.segment.own_entry().join(self.session);
-        // Takes back that a predecessor left, and wakes that it asked for. After joining: if we are killed in between,
-        // the role is still one that was left.
-        K::set_attention(places, self.role, self.segment.index(), 0);
+        // After joining: if we are killed in between, the role is still one that was left.
+        take_back();
     }
 
     /// Leaves, and says so to those who wait for us.

@@ -10,7 +10,7 @@ use crate::error::{RecvError, RecvTimeoutError, Role, TryRecvError};
 use crate::message::{Invalid, ShmMessage};
 use crate::ring::{Ahead, Consume, Look, look_past_the_dead};
 use crate::segment::mapped::Segment;
-use crate::sync::spin_loop;
+use crate::sync::{Fault, planted, spin_loop};
 use crate::sys::fork::Token;
 use std::cell::Cell;
 use std::fmt;
@@ -555,10 +555,15 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         index: usize,
         corrupt: impl FnOnce(Invalid) -> E,
     ) -> Result<T, E> {
+        if planted(Fault::ReleaseEarly) {
+            self.release(older + 1);
+        }
         let message = self.copy_unchecked(index);
         // The Release store of `head` keeps the compiler from reading the slot again afterwards: what is checked is
         // what is returned, whatever the peer writes meanwhile.
-        self.release(older + 1);
+        if !planted(Fault::ReleaseEarly) {
+            self.release(older + 1);
+        }
         // SAFETY: a copy of bytes that were written before they were published, which is ours alone.
         match unsafe { T::check(&message) } {
             // SAFETY: checked.

@@ -12,7 +12,7 @@ use crate::message::ShmMessage;
 use crate::ring::{Look, Produce};
 use crate::segment::attach;
 use crate::segment::mapped::Segment;
-use crate::sync::Ordering;
+use crate::sync::{Fault, Ordering, planted};
 use crate::sys::fork::Token;
 use crate::wait::{ALL, Waker};
 use std::cell::Cell;
@@ -155,8 +155,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
                 Err(_) => break,
             };
             self.fill_from(index, message);
-            self.producer.publish();
-            self.count();
+            self.publish_untold();
             sent += 1;
         }
         if sent > 0 {
@@ -289,7 +288,11 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         if word & attention::LEFT != 0 && self.endpoint.is_closed() {
             return Err(TrySendError::Closed(()));
         }
-        self.producer.slot().ok_or(TrySendError::Full(()))
+        let slot = self.producer.slot();
+        if planted(Fault::PublishEarly) && slot.is_some() {
+            self.producer.publish();
+        }
+        slot.ok_or(TrySendError::Full(()))
     }
 
     /// The slot to fill next, waited for.
@@ -351,9 +354,17 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     /// Publishes the slot that was filled.
     #[inline(always)]
     pub(super) fn publish(&mut self) {
-        self.producer.publish();
-        self.count();
+        self.publish_untold();
         self.notify();
+    }
+
+    /// The same, but for waking the receiver.
+    #[inline(always)]
+    fn publish_untold(&mut self) {
+        if !planted(Fault::PublishEarly) {
+            self.producer.publish();
+        }
+        self.count();
     }
 
     /// Gives up the slot that was answered last, if it was not published.
@@ -429,10 +440,15 @@ impl<T: ShmMessage, K: ManySenders> Sender<T, K> {
 impl<T: ShmMessage, K: Kind> Drop for Sender<T, K> {
     fn drop(&mut self) {
         if self.token.is_current() {
-            self.producer.abandon();
+            if !planted(Fault::EntryClearedEarly) {
+                self.producer.abandon();
+            }
             let (waker, producer) = (&self.waker, &self.producer);
             self.endpoint
                 .leave::<K>(|| waker.notify_surely(producer.call()));
+            if planted(Fault::EntryClearedEarly) {
+                self.producer.abandon();
+            }
         }
     }
 }

@@ -294,10 +294,8 @@ impl<S: Slots + Clone> Consumer<S> {
     fn next_turn(&mut self) -> Option<usize> {
         self.lanes[self.current].consumer = self.front.clone();
         self.round = self.round.wrapping_add(1);
-        let first = match self.round.is_multiple_of(FULL_ROUND) {
-            true => Round::All,
-            false => Round::Busy,
-        };
+        let is_full = self.round.is_multiple_of(FULL_ROUND) && !planted(Fault::ReadyIsTrusted);
+        let first = if is_full { Round::All } else { Round::Busy };
         let mut found = self.find(first);
         if found.is_none() && first == Round::Busy && !planted(Fault::ReadyIsTrusted) {
             found = self.find(Round::Idle);

@@ -480,6 +480,10 @@ impl<S: Slots> Consume for Consumer<S> {
     fn skip(&mut self, owner: u32) {
         let stamp = self.ring.stamp(self.head);
         let (claim, skip) = (claimed(self.head, owner), skipped(self.head));
+        if planted(Fault::PassUnsettled) {
+            self.release(1);
+            return;
+        }
         if planted(Fault::SkipByStore) {
             stamp.store(skip, Ordering::Relaxed);
             return;

@@ -16,6 +16,7 @@ use crate::layout::{Header, LIFECYCLE_BYTE, MAX_PARTICIPANTS, MPSC, REMOVE_WHEN_
 use crate::participant::Session;
 use crate::ring::mpsc;
 use crate::schema::Schema;
+use crate::sync::{Fault, planted};
 use crate::sys::map::{Mapping, page_size};
 use crate::sys::{fork, lock};
 use crate::wait::{Wait, Waker};
@@ -255,8 +256,15 @@ fn create(request: &Request, shape: Shape) -> Result<bool, OpenError> {
     let mapping = map(object, unpublished.file(), &header)?;
     // SAFETY: the header was laid out just now, the mapping has its size and lives until `places` is gone.
     let places = unsafe { Places::new(header, mapping.base()) };
-    places.initialise(&request.wanted.schema.to_string());
-    unpublished.publish(object)
+    let initialise = || places.initialise(&request.wanted.schema.to_string());
+    if !planted(Fault::NamedEarly) {
+        initialise();
+    }
+    let published = unpublished.publish(object);
+    if planted(Fault::NamedEarly) {
+        initialise();
+    }
+    published
 }
 
 fn map(object: &Object, file: &OwnedFd, header: &Header) -> Result<Mapping, OpenError> {
@@ -281,7 +289,10 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
     let found = fstat(&file).map_err(|errno| refused("inspecting", errno))?;
     check_owner(request, &found)?;
     // Released by dropping `file` on the ways out of here; its copy in a child is what `hold` prevents.
-    if !lock::set(&file, LIFECYCLE_BYTE, lock::Mode::Shared).map_err(|e| refused("locking", e))? {
+    if !planted(Fault::JoinUnlocked)
+        && !lock::set(&file, LIFECYCLE_BYTE, lock::Mode::Shared)
+            .map_err(|e| refused("locking", e))?
+    {
         return Ok(Attempt::Again);
     }
     let found = fstat(&file).map_err(|errno| refused("inspecting", errno))?;

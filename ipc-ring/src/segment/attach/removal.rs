@@ -5,6 +5,7 @@ use super::{Attempt, Patience};
 use crate::error::{OpenError, RemoveError};
 use crate::layout::{ABI_VERSION, LIFECYCLE_BYTE, MAX_PARTICIPANTS, REMOVE_WHEN_IDLE};
 use crate::segment::posix::{Object, refused, same_file};
+use crate::sync::{Fault, planted};
 use crate::sys::{fork, lock};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -59,7 +60,7 @@ pub(super) fn hold_idle(object: &Object, file: &OwnedFd) -> Result<Held, Errno> 
     if found.st_nlink == 0 || !object.is(&found)? {
         return Ok(Held::Gone);
     }
-    if lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS))? {
+    if lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS))? && !planted(Fault::RemoveUnchecked) {
         return Ok(Held::InUse);
     }
     Ok(Held::Idle)
