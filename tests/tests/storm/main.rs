@@ -13,7 +13,8 @@ mod strikes;
 mod tally;
 
 use ipc_ring::{Builder, RecvError, ShmMessage, TryRecvError};
-use ipc_ring_tests::{AnyKind, Random, Stage, allow_time, for_all_kinds, traces};
+use ipc_ring_tests::traces::Traces;
+use ipc_ring_tests::{AnyKind, Nursery, Random, Stage, allow_time, for_all_kinds};
 use ledger::Ledger;
 use oracle::Oracle;
 use roles::{receives, sends};
@@ -23,7 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use strikes::{Ended, Storm};
+use strikes::Storm;
 use tempfile::NamedTempFile;
 
 const CAPACITY: u64 = 64;
@@ -157,6 +158,9 @@ fn a_storm_of_kills_and_stops_costs_no_message_that_was_sent<K: AnyKind>(stage: 
     let seed = Random::seed();
     println!("{}: IPC_RING_SEED={seed}", K::NAME);
     let shm = Shm::own();
+    let name = stage.ring();
+    let mut nursery = Nursery::of(stage);
+    let nursery_had = Traces::of_process(nursery.id(), &name);
     let file = NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     let ledger = Ledger::of(path);
@@ -168,8 +172,8 @@ fn a_storm_of_kills_and_stops_costs_no_message_that_was_sent<K: AnyKind>(stage: 
     let (ended, messages) = thread::scope(|scope| {
         let follower = scope.spawn(|| follow(&mut oracle, &ledger, &is_over));
         let over = Over(&is_over);
-        let who = (K::NAME, senders::<K>());
-        let mut storm = Storm::new(stage, who, (path, &ledger), &deaths, seed);
+        let ring = (K::NAME, &*name, senders::<K>());
+        let mut storm = Storm::new(&mut nursery, ring, (path, &ledger), &deaths, seed);
         let spared = spared::<K>();
         for (part, &seat) in (1..).zip(&spared) {
             storm.spare(seat);
@@ -187,7 +191,7 @@ fn a_storm_of_kills_and_stops_costs_no_message_that_was_sent<K: AnyKind>(stage: 
         (ended.expect("the oracle said nothing"), messages)
     });
     let time = begun.elapsed().as_secs_f64();
-    let Ended { name, tally, lives } = ended;
+    let (tally, lives) = ended;
     for id in 0..lives {
         oracle.check_end(messages, id, &ledger.row(id));
     }
@@ -200,7 +204,9 @@ fn a_storm_of_kills_and_stops_costs_no_message_that_was_sent<K: AnyKind>(stage: 
     assert_eq!(oracle.overtaken > 0, !has_one_order);
     all_places_are_good::<K>(&name);
     ipc_ring::remove(&name).unwrap();
-    assert!(traces::names(&name).is_empty());
+    let nursery_has = Traces::of_process(nursery.id(), &name);
+    assert_eq!(nursery_has, nursery_had, "left behind (right: before)");
+    nursery.finish();
     let shm = match shm.is_as_before() {
         true => "nothing left, in /dev/shm or in who lived through it",
         false => "no name left, nor anything in who lived through it",

@@ -128,6 +128,18 @@ impl<'a> Oracle<'a> {
 
     /// Finds the death that accounts for a message, among those between two notes.
     fn account(&self, way: Way, from: u64, to: u64, about: &dyn std::fmt::Debug) {
+        let what = match way {
+            Way::Takes => "lost",
+            Way::Peeks => "doubled",
+        };
+        let is_accounted_for = self.use_death(way, from, to);
+        assert!(
+            is_accounted_for,
+            "{what} between {from} and {to}: {about:?}"
+        );
+    }
+
+    fn use_death(&self, way: Way, from: u64, to: u64) -> bool {
         let mut deaths = self.deaths.lock().unwrap();
         // They come one after the other, and so do the notes.
         let first = deaths.partition_point(|death| death.at < from);
@@ -135,12 +147,7 @@ impl<'a> Oracle<'a> {
             .iter_mut()
             .take_while(|death| death.at <= to)
             .find(|death| death.way == way && !death.is_used);
-        let what = match way {
-            Way::Takes => "lost",
-            Way::Peeks => "doubled",
-        };
-        let death = death.unwrap_or_else(|| panic!("{what} between {from} and {to}: {about:?}"));
-        death.is_used = true;
+        death.map(|death| death.is_used = true).is_some()
     }
 }
 

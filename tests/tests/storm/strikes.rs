@@ -5,7 +5,7 @@ use crate::ledger::{Doing, Ledger};
 use crate::oracle::{Death, Way};
 use crate::tally::Tally;
 use ipc_ring_tests::traces::Traces;
-use ipc_ring_tests::{Fork, Nursery, Random, RingName, Stage};
+use ipc_ring_tests::{Fork, Nursery, Random};
 use std::hint;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -41,25 +41,17 @@ struct Player {
     stopped_until: Option<Instant>,
 }
 
-/// What a storm leaves.
-pub(crate) struct Ended {
-    pub(crate) name: RingName,
-    pub(crate) tally: Tally,
-    pub(crate) lives: u64,
-}
-
 pub(crate) struct Storm<'a> {
-    nursery: Nursery,
-    nursery_had: Traces,
+    nursery: &'a mut Nursery,
     kind: &'static str,
-    name: RingName,
+    name: &'a str,
     ledger: &'a Ledger,
     path: &'a str,
     deaths: &'a Mutex<Vec<Death>>,
     random: Random,
     /// The senders, and the receiver behind them.
     players: Vec<Player>,
-    /// One of them whom nothing happens, and what it had when that began.
+    /// One of them to whom nothing happens, and what it had when that began.
     spared: Option<(usize, Traces)>,
     lives: u64,
     calm_at: u64,
@@ -68,18 +60,14 @@ pub(crate) struct Storm<'a> {
 
 impl<'a> Storm<'a> {
     pub(crate) fn new(
-        stage: &Stage,
-        (kind, senders): (&'static str, u32),
+        nursery: &'a mut Nursery,
+        (kind, name, senders): (&'static str, &'a str, u32),
         (path, ledger): (&'a str, &'a Ledger),
         deaths: &'a Mutex<Vec<Death>>,
         seed: u64,
     ) -> Self {
-        let name = stage.ring();
-        let nursery = Nursery::of(stage);
-        let nursery_had = Traces::of_process(nursery.id(), &name);
         let mut storm = Self {
             nursery,
-            nursery_had,
             kind,
             name,
             ledger,
@@ -98,8 +86,6 @@ impl<'a> Storm<'a> {
             storm.players.push(sender);
         }
         storm.players.push(receiver);
-        storm.wait_until_joined(storm.receiver());
-        storm.nursery_had = Traces::of_process(storm.nursery.id(), &storm.name);
         storm
     }
 
@@ -124,7 +110,7 @@ impl<'a> Storm<'a> {
         let life = self.lives;
         self.lives += 1;
         let life_argument = life.to_string();
-        let arguments = [self.kind, &self.name, self.path, &life_argument];
+        let arguments = [self.kind, self.name, self.path, &life_argument];
         Player {
             fork: self.nursery.start(role, &[&arguments, more].concat()),
             life,
@@ -155,10 +141,6 @@ impl<'a> Storm<'a> {
                 player.stopped_until = None;
             }
         }
-    }
-
-    fn wait_until_joined(&self, seat: usize) {
-        wait_until("it has joined", || self.doing(seat) > Doing::Joining);
     }
 
     pub(crate) fn strike(&mut self) {
@@ -348,9 +330,9 @@ impl<'a> Storm<'a> {
         let until = Instant::now() + LONG;
         loop {
             self.calm();
-            let has = Traces::of_process(pid, &self.name);
+            let has = Traces::of_process(pid, self.name);
             self.calm();
-            if Traces::of_process(pid, &self.name) == has {
+            if Traces::of_process(pid, self.name) == has {
                 return has;
             }
             assert!(Instant::now() < until, "it has more and more: {has:?}");
@@ -379,8 +361,8 @@ impl<'a> Storm<'a> {
         self.let_go_on(true);
     }
 
-    /// Everybody leaves; the receiver has drained the ring.
-    pub(crate) fn end(mut self) -> Ended {
+    /// Everybody leaves; the receiver has drained the ring. What happened, and how many took part.
+    pub(crate) fn end(mut self) -> (Tally, u64) {
         // Nobody dies after it, which would make up for a claim that was left open.
         self.kill_claimant();
         let noted = self.ledger.noted();
@@ -392,16 +374,6 @@ impl<'a> Storm<'a> {
         for player in &mut self.players {
             player.fork.finish();
         }
-        let nursery_has = Traces::of_process(self.nursery.id(), &self.name);
-        assert_eq!(
-            nursery_has, self.nursery_had,
-            "left where all came from (right: before)"
-        );
-        self.nursery.finish();
-        Ended {
-            name: self.name,
-            tally: self.tally,
-            lives: self.lives,
-        }
+        (self.tally, self.lives)
     }
 }
