@@ -7,13 +7,14 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{self, ChildStdin, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// No test waits longer for anything: what takes so long hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that plays a role. Killed, if need be, when dropped.
 #[derive(Debug)]
@@ -168,7 +169,7 @@ impl Child {
         self.process.kill().expect("it is our child");
         let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         waitid(Id::Pid(self.pid()), ended).expect("it is our child");
-        assert_eq!(state(&format!("/proc/{}/stat", self.id())), 'Z');
+        assert_eq!(state(format!("/proc/{}/stat", self.id())), 'Z');
     }
 
     /// Stops it (SIGSTOP), and waits until it stands still.
@@ -242,7 +243,7 @@ impl Child {
     fn is_asleep(&self) -> bool {
         let stat = format!("/proc/{}/task/{}/stat", self.id(), self.thread);
         // Kernels that hide the place say "0".
-        state(&stat) == 'S'
+        state(stat) == 'S'
             && ["0", "futex"]
                 .iter()
                 .any(|&place| self.doing().starts_with(place))
@@ -269,7 +270,7 @@ pub fn sleeps_of(process: u32, thread: i32) -> Option<u64> {
 }
 
 /// The state of a process or thread, by its `stat` file.
-fn state(file: &str) -> char {
+pub(crate) fn state(file: impl AsRef<Path>) -> char {
     let stat = fs::read_to_string(file).unwrap_or_default();
     // The name before it, in parentheses, may hold anything.
     let state = stat

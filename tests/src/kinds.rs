@@ -1,29 +1,57 @@
-//! Tests that are written once for both kinds of ring with several senders.
+//! Tests that are written once for several kinds of ring.
 
-use ipc_ring::{Builder, Lanes, ManySenders, Mpsc, ShmMessage, lanes, mpsc};
+use ipc_ring::{Builder, Kind, Lanes, ManySenders, Mpsc, ShmMessage, Spsc, lanes, mpsc, spsc};
 
-/// A kind of ring with several senders.
-pub trait Several: ManySenders + Sized {
+/// A kind of ring.
+pub trait AnyKind: Kind + Sized {
     /// What tests and their children call it.
     const NAME: &str;
 
     /// Names a ring of this kind.
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self>;
+
+    /// Names one for so many senders, if it can have several.
+    fn ring_for<T: ShmMessage>(name: &str, senders: u32) -> Builder<T, Self>;
 }
 
-impl Several for Mpsc {
+/// A kind of ring with several senders.
+pub trait Several: AnyKind + ManySenders {}
+
+impl<K: AnyKind + ManySenders> Several for K {}
+
+impl AnyKind for Spsc {
+    const NAME: &str = "spsc";
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
+        spsc(name)
+    }
+
+    fn ring_for<T: ShmMessage>(name: &str, _: u32) -> Builder<T, Self> {
+        spsc(name)
+    }
+}
+
+impl AnyKind for Mpsc {
     const NAME: &str = "mpsc";
 
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
         mpsc(name)
     }
+
+    fn ring_for<T: ShmMessage>(name: &str, senders: u32) -> Builder<T, Self> {
+        mpsc(name).max_senders(senders)
+    }
 }
 
-impl Several for Lanes {
+impl AnyKind for Lanes {
     const NAME: &str = "lanes";
 
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
         lanes(name)
+    }
+
+    fn ring_for<T: ShmMessage>(name: &str, senders: u32) -> Builder<T, Self> {
+        lanes(name).max_senders(senders)
     }
 }
 
@@ -35,6 +63,17 @@ macro_rules! of_kind {
             "mpsc" => $function::<::ipc_ring::Mpsc>($($argument),*),
             "lanes" => $function::<::ipc_ring::Lanes>($($argument),*),
             other => panic!("{other} is no kind with several senders"),
+        }
+    };
+}
+
+/// The same for a function of any kind.
+#[macro_export]
+macro_rules! of_any_kind {
+    ($name:expr, $function:ident($($argument:expr),*)) => {
+        match $name {
+            "spsc" => $function::<::ipc_ring::Spsc>($($argument),*),
+            several => $crate::of_kind!(several, $function($($argument),*)),
         }
     };
 }
@@ -61,5 +100,14 @@ macro_rules! for_both_kinds {
                 }
             )+
         }
+    };
+}
+
+/// Makes three tests of each, one more for rings with one sender.
+#[macro_export]
+macro_rules! for_all_kinds {
+    ($($tests:tt)+) => {
+        $crate::for_both_kinds!(@ spsc Spsc $($tests)+);
+        $crate::for_both_kinds!($($tests)+);
     };
 }

@@ -4,6 +4,7 @@
 mod child;
 pub mod instruction;
 mod kinds;
+mod nursery;
 mod random;
 mod ring_name;
 pub mod sandbox;
@@ -15,7 +16,8 @@ pub mod traces;
 mod words;
 
 pub use child::{Child, sleeps_of};
-pub use kinds::Several;
+pub use kinds::{AnyKind, Several};
+pub use nursery::{Fork, Nursery};
 pub use random::Random;
 pub use ring_name::RingName;
 pub use seize::seize;

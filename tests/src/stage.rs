@@ -1,6 +1,7 @@
 //! A test that plays in several processes: the test binary executes itself again, for the one test that wants a
 //! child, which then plays the role that its environment names.
 
+use crate::nursery::{self, ORIGIN};
 use crate::{Child, RingName, sandbox};
 use std::env;
 use std::io::{self, BufRead, Write};
@@ -67,11 +68,15 @@ impl Stage {
             watch();
             return stage;
         };
-        let play = roles.iter().find(|(name, _)| *name == role);
-        let (_, play) = play.expect("the role is one of the stage's");
-        let mut parent = Parent::of_this_process();
+        let arguments = env::var(ARGUMENTS).unwrap_or_default();
+        let arguments = arguments.split('\n').map(str::to_owned).collect();
+        Parent::ends_with_us();
+        let mut parent = Parent::of_this_process(arguments);
         parent.tell(nix::unistd::gettid());
-        play(&mut parent);
+        if role == ORIGIN {
+            nursery::serve(roles, &mut parent);
+        }
+        role_of(roles, &role)(&mut parent);
         // Not by returning: what the harness prints is of no interest, and a role may be unable to write.
         process::exit(0);
     }
@@ -87,7 +92,10 @@ impl Stage {
     ///
     /// If there is no such role.
     pub fn command(&self, role: &str, arguments: &[&str]) -> Command {
-        assert!(self.roles.contains(&role), "{role} is not on stage");
+        assert!(
+            role == ORIGIN || self.roles.contains(&role),
+            "{role} is not on stage"
+        );
         let mut command = Command::new(env::current_exe().expect("/proc is there"));
         command
             .args([&self.test, "--exact", "--nocapture", "--test-threads=1"])
@@ -124,6 +132,12 @@ impl Stage {
     }
 }
 
+/// The role that goes by a name.
+pub(crate) fn role_of(roles: &[(&'static str, Role)], name: &str) -> Role {
+    let role = roles.iter().find(|(role, _)| *role == name);
+    role.expect("the role is one of the stage's").1
+}
+
 /// Ends this process, in which tests wait on rings themselves, if it goes on for too long; its children end with it.
 fn watch() {
     static WATCHED: Once = Once::new();
@@ -154,13 +168,13 @@ pub struct Parent {
 }
 
 impl Parent {
-    fn of_this_process() -> Self {
-        // A child must not outlive a test that was ended by force.
+    pub(crate) fn of_this_process(arguments: Vec<String>) -> Self {
+        Self { arguments }
+    }
+
+    /// A child must not outlive a test that was ended by force.
+    pub(crate) fn ends_with_us() {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).expect("prctl");
-        let arguments = env::var(ARGUMENTS).unwrap_or_default();
-        Self {
-            arguments: arguments.split('\n').map(str::to_owned).collect(),
-        }
     }
 
     /// What the test gave this child as its argument number `index`.

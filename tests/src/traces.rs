@@ -18,9 +18,24 @@ impl Traces {
     ///
     /// If `/proc` is not there.
     pub fn of_this_process(part: &str) -> Self {
+        Self::of(Self::THIS, part)
+    }
+
+    /// The same for another one, which may go on meanwhile as long as it opens and maps nothing.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn of_process(pid: u32, part: &str) -> Self {
+        Self::of(&pid.to_string(), part)
+    }
+
+    const THIS: &str = "self";
+
+    fn of(process: &str, part: &str) -> Self {
         Self {
-            descriptors: descriptors(),
-            mappings: mappings(),
+            descriptors: descriptors_of(process),
+            mappings: mappings_of(process),
             names: names(part),
         }
     }
@@ -44,7 +59,11 @@ pub fn leaves_none<R>(part: &str, action: impl FnOnce() -> R) -> R {
 
 /// Open descriptors, with what they are of.
 pub fn descriptors() -> BTreeSet<String> {
-    let entries = fs::read_dir("/proc/self/fd")
+    descriptors_of(Traces::THIS)
+}
+
+fn descriptors_of(process: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(format!("/proc/{process}/fd"))
         .expect("/proc is there")
         .flatten();
     let described = entries.filter_map(|entry| {
@@ -57,7 +76,11 @@ pub fn descriptors() -> BTreeSet<String> {
 
 /// Mappings of shared memory: the lines of `/proc/self/maps`.
 pub fn mappings() -> Vec<String> {
-    let maps = fs::read_to_string("/proc/self/maps").expect("/proc is there");
+    mappings_of(Traces::THIS)
+}
+
+fn mappings_of(process: &str) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("/proc is there");
     maps.lines()
         .filter(|line| line.contains("/dev/shm/"))
         .map(str::to_owned)

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// So many senders there may be in a run, one after the other.
-pub(crate) const LIVES: u64 = 1 << 16;
+/// So many processes there may be in a run, one after the other.
+const LIVES: u64 = 1 << 18;
 /// Notes that the tape has room for.
 const TAPE: u64 = 1 << 14;
 
@@ -22,15 +22,46 @@ const FINISH: usize = LINE;
 const NOTED: usize = 2 * LINE;
 const CHECKED: usize = 3 * LINE;
 const DEATHS_TOLD: usize = 4 * LINE;
-const ROWS: usize = 5 * LINE;
+const ENDINGS_TOLD: usize = 5 * LINE;
+const LEAVERS: usize = 6 * LINE;
+const ROWS: usize = 7 * LINE;
 const NOTES: usize = ROWS + LIVES as usize * LINE;
 const NOTE: usize = 4;
 const WORDS: usize = NOTES + TAPE as usize * NOTE;
 
 pub(crate) struct Ledger(Words);
 
-/// What one sender says of itself.
+/// What one process says of itself.
 pub(crate) struct Row<'a>(&'a [AtomicU64]);
+
+/// What a process is doing, as it says itself. What it did last when it was killed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Doing {
+    /// It has only just come into being.
+    Starting,
+    Joining,
+    /// It is in a call of the library that sends or receives.
+    Calling,
+    /// A sender: it has a place for a message and has not published it. A receiver: it has a message and has not noted it, or
+    /// not consumed it.
+    Holding,
+    /// Something of its own.
+    Other,
+    Leaving,
+    HasLeft,
+}
+
+impl Doing {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Joining,
+        Self::Calling,
+        Self::Holding,
+        Self::Other,
+        Self::Leaving,
+        Self::HasLeft,
+    ];
+}
 
 impl Row<'_> {
     /// So many messages may have been sent.
@@ -48,14 +79,19 @@ impl Row<'_> {
         &self.0[2]
     }
 
-    /// Not 0: it has a place for a message and has not published it.
-    pub(crate) fn holds_place(&self) -> &AtomicU64 {
-        &self.0[4]
-    }
-
     /// Not 0: it is to leave.
     pub(crate) fn is_to_leave(&self) -> &AtomicU64 {
         &self.0[3]
+    }
+
+    /// Says what comes now.
+    pub(crate) fn begins(&self, doing: Doing) {
+        // Release: what it did before is not seen later than this.
+        self.0[4].store(doing as u64, Ordering::Release);
+    }
+
+    pub(crate) fn doing(&self) -> Doing {
+        Doing::ALL[self.0[4].load(Ordering::Acquire) as usize]
     }
 }
 
@@ -64,9 +100,9 @@ impl Ledger {
         Self(Words::of(path, WORDS))
     }
 
-    pub(crate) fn row(&self, sender: u64) -> Row<'_> {
-        assert!(sender < LIVES, "so many were killed?");
-        Row(&self.0[ROWS + sender as usize * LINE..][..LINE])
+    pub(crate) fn row(&self, life: u64) -> Row<'_> {
+        assert!(life < LIVES, "so many were killed?");
+        Row(&self.0[ROWS + life as usize * LINE..][..LINE])
     }
 
     /// What is done after this was read is done after all whose time is lower.
@@ -87,6 +123,16 @@ impl Ledger {
     /// How many deaths receivers were told of.
     pub(crate) fn deaths_told(&self) -> &AtomicU64 {
         &self.0[DEATHS_TOLD]
+    }
+
+    /// How often receivers were told that nobody sends any more.
+    pub(crate) fn endings_told(&self) -> &AtomicU64 {
+        &self.0[ENDINGS_TOLD]
+    }
+
+    /// How many senders were told to leave.
+    pub(crate) fn leavers(&self) -> &AtomicU64 {
+        &self.0[LEAVERS]
     }
 
     /// How many messages were noted. The test may read it when no receiver lives, or follows it.

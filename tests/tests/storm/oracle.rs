@@ -128,15 +128,160 @@ impl<'a> Oracle<'a> {
 
     /// Finds the death that accounts for a message, among those between two notes.
     fn account(&self, way: Way, from: u64, to: u64, about: &dyn std::fmt::Debug) {
-        let mut deaths = self.deaths.lock().unwrap();
-        let death = deaths
-            .iter_mut()
-            .find(|death| death.way == way && !death.is_used && (from..=to).contains(&death.at));
         let what = match way {
             Way::Takes => "lost",
             Way::Peeks => "doubled",
         };
-        let death = death.unwrap_or_else(|| panic!("{what} between {from} and {to}: {about:?}"));
-        death.is_used = true;
+        let is_accounted_for = self.use_death(way, from, to);
+        assert!(
+            is_accounted_for,
+            "{what} between {from} and {to}: {about:?}"
+        );
+    }
+
+    fn use_death(&self, way: Way, from: u64, to: u64) -> bool {
+        let mut deaths = self.deaths.lock().unwrap();
+        // They come one after the other, and so do the notes.
+        let first = deaths.partition_point(|death| death.at < from);
+        let death = deaths[first..]
+            .iter_mut()
+            .take_while(|death| death.at <= to)
+            .find(|death| death.way == way && !death.is_used);
+        death.map(|death| death.is_used = true).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Ledger;
+    use tempfile::NamedTempFile;
+
+    /// Of a message of which times say nothing.
+    fn numbered(sender: u64, sequence: u64) -> Numbered {
+        Numbered::of_words([sender, sequence, 0, u64::MAX])
+    }
+
+    fn death(at: u64, way: Way) -> Death {
+        Death {
+            at,
+            way,
+            is_used: false,
+        }
+    }
+
+    /// What the oracle says of messages that were noted in this order, after so many of sender 0 were sent for certain.
+    fn judge(deaths: Vec<Death>, messages: &[Numbered], sent: u64) -> (u64, u64) {
+        let deaths = Mutex::new(deaths);
+        let mut oracle = Oracle::new(&deaths, true);
+        for (at, message) in messages.iter().enumerate() {
+            message.assert_whole();
+            oracle.check(at as u64, message);
+        }
+        let file = NamedTempFile::new().unwrap();
+        let ledger = Ledger::of(&file);
+        let row = ledger.row(0);
+        row.attempted().store(sent, Ordering::Relaxed);
+        row.returned().store(sent, Ordering::Relaxed);
+        oracle.check_end(messages.len() as u64, 0, &row);
+        (oracle.lost, oracle.repeated)
+    }
+
+    fn sequences<const N: usize>(sequences: [u64; N]) -> [Numbered; N] {
+        sequences.map(|sequence| numbered(0, sequence))
+    }
+
+    #[test]
+    fn what_arrives_in_order_is_good() {
+        let messages = [numbered(0, 0), numbered(1, 0), numbered(0, 1)];
+        assert_eq!(judge(vec![], &messages, 2), (0, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "lost between 1 and 1")]
+    fn a_lost_message_is_noticed() {
+        judge(vec![], &sequences([0, 2]), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost between 0 and 0")]
+    fn a_lost_first_message_is_noticed() {
+        judge(vec![], &sequences([1]), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost between 2 and 2")]
+    fn a_lost_last_message_is_noticed() {
+        judge(vec![], &sequences([0, 1]), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "doubled between 1 and 1")]
+    fn a_doubled_message_is_noticed() {
+        judge(vec![], &sequences([0, 0]), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost between 1 and 1")]
+    fn messages_that_changed_places_are_noticed() {
+        judge(vec![], &sequences([0, 2, 1]), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "doubled or reordered")]
+    fn messages_that_changed_places_are_noticed_even_if_a_loss_is_accounted_for() {
+        judge(vec![death(1, Way::Takes)], &sequences([0, 2, 3, 1]), 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "torn")]
+    fn a_torn_message_is_noticed() {
+        let torn = Numbered {
+            sequence: 1,
+            ..numbered(0, 0)
+        };
+        judge(vec![], &[torn], 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 received")]
+    fn a_message_that_nobody_sent_is_noticed() {
+        judge(vec![], &sequences([0, 1]), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "came first")]
+    fn a_message_that_overtakes_one_of_another_sender_is_noticed() {
+        // Sender 0 had sent its first message at 5, sender 1 began at 7.
+        let overtaking = Numbered::of_words([1, 0, 7, u64::MAX]);
+        let overtaken = numbered(0, 0);
+        let next = Numbered::of_words([0, 1, 8, 5]);
+        judge(vec![], &[overtaking, overtaken, next], 2);
+    }
+
+    #[test]
+    fn a_killed_receiver_accounts_for_one_message_of_its_way() {
+        let takes = || vec![death(1, Way::Takes)];
+        let peeks = || vec![death(1, Way::Peeks)];
+        assert_eq!(judge(takes(), &sequences([0, 2]), 3), (1, 0));
+        assert_eq!(judge(peeks(), &sequences([0, 0, 1]), 2), (0, 1));
+        // In its way, one message, and in its time.
+        let unaccounted: [(Vec<Death>, &[u64]); 6] = [
+            (peeks(), &[0, 2]),
+            (takes(), &[0, 0]),
+            (takes(), &[0, 3]),
+            (peeks(), &[0, 0, 0]),
+            (takes(), &[0, 1, 3]),
+            (peeks(), &[0, 1, 1]),
+        ];
+        for (deaths, noted) in unaccounted {
+            let messages: Vec<_> = noted
+                .iter()
+                .map(|&sequence| numbered(0, sequence))
+                .collect();
+            let sent = noted.last().unwrap() + 1;
+            let said = std::panic::catch_unwind(|| judge(deaths, &messages, sent));
+            assert!(said.is_err(), "{noted:?}");
+        }
     }
 }

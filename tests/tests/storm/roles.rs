@@ -1,11 +1,11 @@
 //! What the processes of the storm do, as long as they live.
 
-use crate::ledger::{Ledger, Row};
+use crate::ledger::{Doing, Ledger, Row};
 use crate::{Numbered, ring};
 use ipc_ring::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError, TrySendError,
 };
-use ipc_ring_tests::{Parent, Random, Several, of_kind};
+use ipc_ring_tests::{AnyKind, Parent, Random, of_any_kind};
 use std::mem;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -20,15 +20,17 @@ const UNKNOWN: u64 = u64::MAX;
 
 /// Arguments: kind, ring, ledger, sender.
 pub(crate) fn sends(parent: &mut Parent) {
-    of_kind!(parent.argument(0), sends_without_end(parent));
+    of_any_kind!(parent.argument(0), sends_without_end(parent));
 }
 
-fn sends_without_end<K: Several>(parent: &Parent) {
+fn sends_without_end<K: AnyKind>(parent: &Parent) {
     let ledger = Ledger::of(parent.argument(2));
     let id = parent.number(3);
     let row = ledger.row(id);
     let mut random = Random::of_seed(id);
+    row.begins(Doing::Joining);
     let mut tx = ring::<K>(parent.argument(1)).sender().unwrap();
+    row.begins(Doing::Other);
     let (mut next, mut before) = (0, UNKNOWN);
     while row.is_to_leave().load(Ordering::Relaxed) + ledger.finish().load(Ordering::Relaxed) == 0 {
         let count = if random.below(8) == 0 { BATCH } else { 1 };
@@ -49,45 +51,54 @@ fn sends_without_end<K: Several>(parent: &Parent) {
             thread::sleep(random.time(Duration::from_millis(2)));
         }
     }
+    row.begins(Doing::Leaving);
+    drop(tx);
+    row.begins(Doing::HasLeft);
 }
 
-/// Sends all of `batch`, in some way. Dead receivers have successors.
-fn send<K: Several>(
+/// Sends all of `batch`, in some way. Receivers that died or left have successors.
+fn send<K: AnyKind>(
     tx: &mut Sender<Numbered, K>,
     mut batch: &[Numbered],
     random: &mut Random,
     row: &Row<'_>,
 ) {
+    let mut is_refused = false;
     while let Some(&message) = batch.first() {
-        let sent = match random.below(if batch.len() == 1 { 6 } else { 2 }) {
+        row.begins(Doing::Calling);
+        // Where there was no room, the first ways wait for it.
+        let sent = match random.below(if is_refused { 3 } else { 6 }) {
             0 => match tx.send_slice(batch) {
                 Ok(()) => batch.len(),
-                Err(SendError::ReceiverDied(sent)) => sent,
+                Err(SendError::ReceiverDied(sent) | SendError::Closed(sent)) => sent,
                 Err(error) => panic!("{error}"),
             },
-            1 => match tx.try_send_slice(batch) {
+            1 => match tx.send(message) {
+                Ok(()) => 1,
+                Err(SendError::ReceiverDied(_) | SendError::Closed(_)) => 0,
+                Err(error) => panic!("{error}"),
+            },
+            2 => match tx.send_timeout(message, random.time(Duration::from_millis(1))) {
+                Ok(()) => 1,
+                Err(
+                    SendTimeoutError::ReceiverDied(_)
+                    | SendTimeoutError::Closed(_)
+                    | SendTimeoutError::Timeout(_),
+                ) => 0,
+                Err(error) => panic!("{error}"),
+            },
+            3 => match tx.try_send_slice(batch) {
                 Ok(sent) => sent,
-                Err(TrySendError::Full(())) => 0,
-                Err(error) => panic!("{error}"),
-            },
-            2 => match tx.send(message) {
-                Ok(()) => 1,
-                Err(SendError::ReceiverDied(_)) => 0,
-                Err(error) => panic!("{error}"),
-            },
-            3 => match tx.send_timeout(message, random.time(Duration::from_millis(1))) {
-                Ok(()) => 1,
-                Err(SendTimeoutError::ReceiverDied(_) | SendTimeoutError::Timeout(_)) => 0,
+                Err(TrySendError::Full(()) | TrySendError::Closed(())) => 0,
                 Err(error) => panic!("{error}"),
             },
             4 => {
                 if let Ok(place) = tx.try_reserve() {
+                    row.begins(Doing::Holding);
                     let place = place.write(message);
                     if random.below(20) == 0 {
                         // A good moment to be killed.
-                        row.holds_place().store(1, Ordering::SeqCst);
                         thread::sleep(random.time(MOMENT));
-                        row.holds_place().store(0, Ordering::SeqCst);
                     }
                     place.publish();
                     1
@@ -104,25 +115,31 @@ fn send<K: Several>(
                 0
             }
         };
+        row.begins(Doing::Other);
         batch = &batch[sent..];
-        if sent == 0 {
+        // Refused even where it would wait: nobody receives, until a successor comes.
+        if mem::replace(&mut is_refused, sent == 0) && is_refused {
             thread::yield_now();
         }
     }
 }
 
-/// Arguments: kind, ring, ledger, way, seed.
+/// Arguments: kind, ring, ledger, life, way, seed.
 pub(crate) fn receives(parent: &mut Parent) {
-    of_kind!(parent.argument(0), receives_to_the_end(parent));
+    of_any_kind!(parent.argument(0), receives_to_the_end(parent));
 }
 
-fn receives_to_the_end<K: Several>(parent: &Parent) {
+fn receives_to_the_end<K: AnyKind>(parent: &Parent) {
     let ledger = Ledger::of(parent.argument(2));
-    let peeks = parent.argument(3) == "Peeks";
-    let mut random = Random::of_seed(parent.number(4));
+    let row = ledger.row(parent.number(3));
+    let peeks = parent.argument(4) == "Peeks";
+    let mut random = Random::of_seed(parent.number(5));
+    row.begins(Doing::Joining);
     let mut rx = ring::<K>(parent.argument(1)).receiver().unwrap();
     let short = Duration::from_micros(100);
-    loop {
+    let mut ended = 0;
+    while row.is_to_leave().load(Ordering::Relaxed) == 0 {
+        row.begins(Doing::Calling);
         let received = match random.below(3) {
             _ if peeks => rx.peek_copied(),
             0 => rx.recv(),
@@ -137,7 +154,8 @@ fn receives_to_the_end<K: Several>(parent: &Parent) {
         };
         match received {
             Ok(message) => {
-                assert_eq!(message, Numbered::of_words(message.words()), "torn");
+                row.begins(Doing::Holding);
+                message.assert_whole();
                 let dawdles = random.below(2_000) == 0;
                 if dawdles && !peeks {
                     thread::sleep(random.time(MOMENT));
@@ -151,19 +169,31 @@ fn receives_to_the_end<K: Several>(parent: &Parent) {
             Err(RecvError::SenderDied { .. }) => {
                 ledger.deaths_told().fetch_add(1, Ordering::Relaxed);
             }
-            Err(RecvError::Closed) => break,
+            Err(RecvError::Closed) => {
+                if ledger.finish().load(Ordering::SeqCst) != 0 {
+                    assert!(rx.is_empty());
+                    assert_eq!(rx.len(), 0);
+                    break;
+                }
+                // Of several senders, one stays to the end.
+                let leavers = ledger.leavers().load(Ordering::SeqCst);
+                assert!(K::NAME == "spsc" && leavers > 0, "closed too soon");
+                // It is said again until the successor is there.
+                if mem::replace(&mut ended, leavers) != leavers {
+                    ledger.endings_told().fetch_add(1, Ordering::Relaxed);
+                }
+                thread::yield_now();
+            }
             Err(error) => panic!("{error}"),
         }
+        row.begins(Doing::Other);
         if random.below(10_000) == 0 {
             thread::sleep(random.time(Duration::from_millis(2)));
         }
     }
-    assert!(
-        ledger.finish().load(Ordering::SeqCst) != 0,
-        "closed too soon"
-    );
-    assert!(rx.is_empty());
-    assert_eq!(rx.len(), 0);
+    row.begins(Doing::Leaving);
+    drop(rx);
+    row.begins(Doing::HasLeft);
 }
 
 fn of_timeout(error: RecvTimeoutError) -> RecvError {
