@@ -26,6 +26,8 @@ pub(crate) enum Act {
     Leave(Seat),
     /// Loses the handle as a death would: no destructor, and the kernel takes the mapping and its lock.
     Vanish(Seat),
+    /// Removes the ring, if nobody uses it.
+    Remove,
     /// All whom the process plays send and receive what they can, for some laps, while the victim stands still.
     Lap,
     /// The operation under test, between two markers.
@@ -85,6 +87,7 @@ impl fmt::Display for Act {
             Self::Sleep(seat) => write!(f, "sleep {seat}"),
             Self::Leave(seat) => write!(f, "leave {seat}"),
             Self::Vanish(seat) => write!(f, "vanish {seat}"),
+            Self::Remove => f.write_str("remove -"),
             Self::Lap => f.write_str("lap -"),
             Self::Operate(operation, seat) => write!(f, "operate {seat} {operation}"),
             Self::Recover(order) => write!(f, "recover {order}"),
@@ -107,6 +110,7 @@ impl FromStr for Act {
             "sleep" => Self::Sleep(rest.parse()?),
             "leave" => Self::Leave(rest.parse()?),
             "vanish" => Self::Vanish(rest.parse()?),
+            "remove" => Self::Remove,
             "lap" => Self::Lap,
             "operate" => {
                 let (seat, operation) = rest.split_once(' ').context("operate as whom?")?;

@@ -41,6 +41,8 @@ pub(crate) enum Event {
     Told(Seat, Ending),
     /// The ring was removed.
     Removed,
+    /// The ring was not removed: it is in use.
+    Refused,
     /// What was asked for is done.
     Done,
     /// Anything that no promise allows, in words.
@@ -72,6 +74,7 @@ impl fmt::Display for Event {
                 write!(f, "{word} {seat}")
             }
             Self::Removed => f.write_str("removed"),
+            Self::Refused => f.write_str("refused"),
             Self::Done => f.write_str("done"),
             Self::Failed(text) => write!(f, "failed {}", text.escape_debug()),
         }
@@ -85,6 +88,7 @@ impl Event {
             None => match line {
                 "empty" => Some(Self::Empty),
                 "removed" => Some(Self::Removed),
+                "refused" => Some(Self::Refused),
                 "done" => Some(Self::Done),
                 _ => None,
             },

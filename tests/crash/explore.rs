@@ -20,8 +20,21 @@ use crate::step::{Futex, Staged, Victim};
 /// million without optimization.
 const MOST_STEPS: u64 = 20_000_000;
 
-/// A scenario with this many failures is not pursued: what is broken hangs often, and every hang takes its time.
-const MOST_FAILURES: usize = 8;
+/// How much is enough.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// A scenario with this many failures is not pursued: what is broken hangs often, and every hang takes its time.
+    pub(crate) failures: usize,
+    /// How long a process may be silent.
+    pub(crate) silence: Duration,
+}
+
+impl Limits {
+    pub(crate) const OF_A_SEARCH: Self = Self {
+        failures: 8,
+        silence: WATCHDOG,
+    };
+}
 
 /// What an exploration found.
 pub(crate) struct Report {
@@ -51,6 +64,9 @@ pub(crate) struct Explorer {
     pub(crate) peers: Player,
     /// Those who recover from images, with what peers of the victim would remember or with nothing.
     pub(crate) survivors: Player,
+    /// What all of them do wrong.
+    fault: Option<&'static str>,
+    pub(crate) limits: Limits,
     objects: usize,
 }
 
@@ -136,7 +152,8 @@ pub(crate) fn kill_in(world: &mut World, scenario: &Scenario, phase: Phase) {
         world.killed(&[FIRST], false);
     }
     let is_there = operation.is_a_call() || phase != Phase::Before;
-    if is_there && operation != Operation::Remove {
+    let removes = matches!(operation, Operation::Remove | Operation::RemoveInUse);
+    if is_there && !removes {
         let is_unsure = comes_or_leaves && phase == Phase::During;
         world.killed(&[operation.seat()], is_unsure);
     } else {
@@ -148,11 +165,18 @@ pub(crate) fn kill_in(world: &mut World, scenario: &Scenario, phase: Phase) {
 }
 
 impl Explorer {
-    pub(crate) fn new(namespace: String) -> Result<Self> {
+    /// With a `fault` that the library under test knows by this name, or none.
+    pub(crate) fn new(
+        namespace: String,
+        fault: Option<&'static str>,
+        limits: Limits,
+    ) -> Result<Self> {
         Ok(Self {
             namespace,
-            peers: Player::new(helper("--player")?),
-            survivors: Player::new(helper("--player")?),
+            peers: Player::new(helper("--player", fault)?),
+            survivors: Player::new(helper("--player", fault)?),
+            fault,
+            limits,
             objects: 0,
         })
     }
@@ -194,11 +218,14 @@ impl Explorer {
         if let Err(violation) = self.recover_in_place(&scenario, &exploration, last, order)? {
             let text = format!("killed behind the operation, {order}: {violation}");
             report.failures.push(text);
+            if report.failures.len() >= self.limits.failures {
+                return Ok(());
+            }
         }
         let mut effects = Vec::new();
         for index in 0..images.distinct().len() {
             effects.push(self.recover_from(&exploration, index, report)?);
-            if report.failures.len() >= MOST_FAILURES {
+            if report.failures.len() >= self.limits.failures {
                 return Ok(());
             }
         }
@@ -253,12 +280,12 @@ impl Explorer {
     ) -> Result<(Staged, Stage)> {
         let take = Act::Take(scenario.ring(object.clone()));
         self.peers.stage(&take)?;
-        let mut victim = Staged::launch(&mut helper("--victim")?)?;
+        let mut victim = Staged::launch(&mut helper("--victim", self.fault)?)?;
         victim.stage(&take)?;
         let mut wreck = match scenario.operation.wrecked() {
             None => None,
             Some(_) => {
-                let mut wreck = Staged::launch(&mut helper("--victim")?)?;
+                let mut wreck = Staged::launch(&mut helper("--victim", self.fault)?)?;
                 wreck.stage(&take)?;
                 Some(wreck)
             }
@@ -339,18 +366,23 @@ impl Explorer {
         moment.phase = Phase::During;
         let listens =
             scenario.peer == scenario::Peer::Sleeps || scenario.advance == scenario::Moment::Asleep;
-        let (mut changes, mut calls) = (0, 0);
+        let counts = matches!(scenario.advance, scenario::Moment::SystemCall(_));
+        let (mut changes, mut calls, mut system_calls) = (0, 0, 0);
         let steps = &mut exploration.steps;
         loop {
             let futex = if listens { victim.next_futex()? } else { None };
             calls += usize::from(futex == Some(Futex::Wake));
+            system_calls += usize::from(counts && victim.makes_system_call()?);
             let is_time = match scenario.advance {
                 scenario::Moment::Never => false,
                 scenario::Moment::Change(after) => changes == after,
+                scenario::Moment::SystemCall(number) => system_calls == number,
                 scenario::Moment::Asleep => futex == Some(Futex::Wait),
             };
             if is_time && !moment.advanced {
-                exploration.before_advance = exploration.object.read()?;
+                if exploration.object.exists() {
+                    exploration.before_advance = exploration.object.read()?;
+                }
                 for act in scenario.advances() {
                     exploration.advance.extend(self.peers.stage(&act)?);
                 }
@@ -372,6 +404,10 @@ impl Explorer {
         moment.phase = Phase::After;
         watch.record(&mut exploration.images, moment, *steps, &victim)?;
         exploration.result = victim.confirm()?;
+        let joined = |event: &Event| matches!(event, Event::Joined(_));
+        if exploration.result.iter().any(joined) && !exploration.object.exists() {
+            bail!("the victim has joined a ring that has no name");
+        }
         let slept = scenario.peer == scenario::Peer::Sleeps;
         // Of lanes, who sleeps waits for a place in its own.
         let concerns = |event: &Event| match event {
@@ -400,7 +436,8 @@ impl Explorer {
         }
         let take = Act::Take(scenario.ring(object.clone()));
         self.survivors.stage(&take)?;
-        let events = self.survivors.perform(&Act::Recover(order), WATCHDOG)?;
+        let silence = self.limits.silence;
+        let events = self.survivors.perform(&Act::Recover(order), silence)?;
         Ok(judge(
             world_at(scenario, exploration, moment),
             &events,
@@ -429,13 +466,16 @@ impl Explorer {
         order: Order,
     ) -> Result<Vec<Event>> {
         if scenario.peer.survives() {
-            return self.peers.perform(&Act::Recover(order), WATCHDOG);
+            return self
+                .peers
+                .perform(&Act::Recover(order), self.limits.silence);
         }
         let take = Act::Take(scenario.ring(object.clone()));
         // So they die.
         self.peers.stage(&take)?;
         self.survivors.stage(&take)?;
-        self.survivors.perform(&Act::Recover(order), WATCHDOG)
+        self.survivors
+            .perform(&Act::Recover(order), self.limits.silence)
     }
 
     /// Has survivors come to where the victim's peers were, and go on from `image`; what the oracle says.
@@ -514,7 +554,7 @@ impl Explorer {
         } else {
             object.overwrite(bytes)?;
         }
-        survivors.perform(&Act::Recover(order), WATCHDOG)
+        survivors.perform(&Act::Recover(order), self.limits.silence)
     }
 
     /// Asks survivors for nothing, with nobody to wake them.
@@ -605,8 +645,10 @@ impl<'a> Watch<'a> {
         Ok(Self {
             object,
             view: View::open(&object.path())?,
-            may_change: scenario.operation == Operation::Create
-                || scenario.operation.ends_the_ring(),
+            may_change: matches!(
+                scenario.operation,
+                Operation::Create | Operation::JoinRemoved
+            ) || scenario.operation.ends_the_ring(),
         })
     }
 
@@ -626,10 +668,13 @@ impl<'a> Watch<'a> {
 }
 
 /// This program in one of its other roles.
-pub(crate) fn helper(role: &str) -> Result<Command> {
+fn helper(role: &str, fault: Option<&str>) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
     // A victim that gives up would capture a backtrace, one instruction at a time.
     command.arg(role).env("RUST_BACKTRACE", "0");
+    if let Some(fault) = fault {
+        command.env("IPC_RING_FAULT", fault);
+    }
     Ok(command)
 }
 

@@ -28,6 +28,9 @@ const LONG_STRIDE: usize = 53;
 const FULL_STRIDE: usize = 1;
 const FULL_LONG_STRIDE: usize = 7;
 
+/// System calls of who joins a ring, at most.
+const CALLS_OF_JOINING: usize = 32;
+
 /// Instructions at which real victims are struck.
 const SAMPLES: usize = 4;
 const FULL_SAMPLES: usize = 24;
@@ -138,9 +141,12 @@ fn backlogs(operation: Operation, capacity: usize) -> Vec<usize> {
         Op::TryRecv | Op::PeekConsume | Op::RecvSlice | Op::Drain | Op::ReceiverRecovery => {
             (1..=capacity).collect()
         }
-        Op::TryRecvEmpty | Op::RecvWaiting | Op::RecvTimeout | Op::RecvTold | Op::Create => {
-            vec![0]
-        }
+        Op::TryRecvEmpty
+        | Op::RecvWaiting
+        | Op::RecvTimeout
+        | Op::RecvTold
+        | Op::Create
+        | Op::JoinRemoved => vec![0],
         Op::SenderLeave
         | Op::ReceiverLeave
         | Op::SenderJoin
@@ -149,7 +155,8 @@ fn backlogs(operation: Operation, capacity: usize) -> Vec<usize> {
         | Op::ReceiverJoin
         | Op::ReceiverTakeover
         | Op::LastLeave
-        | Op::Remove => (0..=capacity).collect(),
+        | Op::Remove
+        | Op::RemoveInUse => (0..=capacity).collect(),
     }
 }
 
@@ -189,7 +196,8 @@ fn peers(
     (history, backlog, capacity): (usize, usize, usize),
 ) -> Vec<Peer> {
     let mut peers = match operation {
-        Op::Create | Op::Remove | Op::LastLeave => return vec![Peer::Absent],
+        Op::Create | Op::Remove | Op::LastLeave | Op::JoinRemoved => return vec![Peer::Absent],
+        Op::RemoveInUse => return vec![Peer::Dies, Peer::Lives],
         Op::SendWaiting | Op::RecvWaiting | Op::RecvTimeout => return vec![Peer::Lives],
         Op::SenderLeave
         | Op::SenderLeaveOpen
@@ -232,6 +240,11 @@ fn advances(kind: Kind, operation: Operation, peer: Peer, capacity: usize) -> Ve
         // Until the receiver has taken one of each lane.
         Op::SendWaiting => return vec![(Moment::Asleep, kind.senders())],
         Op::RecvWaiting => return vec![(Moment::Asleep, 1)],
+        Op::JoinRemoved => {
+            return (1..=CALLS_OF_JOINING)
+                .map(|number| (Moment::SystemCall(number), 1))
+                .collect();
+        }
         _ => {}
     }
     let mut advances = vec![(Moment::Never, 0)];

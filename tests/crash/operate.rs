@@ -113,23 +113,24 @@ impl<const N: usize, K: Carries> Handles<N, K> {
             }
             Op::Create
             | Op::SenderJoin
+            | Op::JoinRemoved
             | Op::SenderTakeover
             | Op::SenderRecovery
             | Op::ReceiverJoin
             | Op::ReceiverTakeover
             | Op::ReceiverRecovery => self.come(operation, seat),
-            Op::Remove => {
+            Op::Remove | Op::RemoveInUse => {
                 let object = &self.ring.object;
                 let removed = between_markers(|| remove_in(&object.namespace, &object.name));
-                removed.context("removing the ring")?;
-                self.say(Event::Removed)
+                self.tell_removed(removed)
             }
         }
     }
 
     fn come(&mut self, operation: Operation, seat: Seat) -> Result<()> {
         // Both ways in: stating the capacity is "create or open", not stating it is "open".
-        let builder = if operation == Operation::Create || self.ring.start.is_multiple_of(2) {
+        let creates = matches!(operation, Operation::Create | Operation::JoinRemoved);
+        let builder = if creates || self.ring.start.is_multiple_of(2) {
             self.ring.creator::<Words<N>, K>()
         } else {
             self.ring.opener()

@@ -242,15 +242,15 @@ impl World {
             |event: &Event| matches!(event, Event::Sent(tag) if in_flight.sends.contains(tag));
         let others = events.iter().filter(|event| !is_of_sends(event));
         let others = others.cloned().collect::<Vec<_>>();
-        self.see(&others)?;
-        self.is_removed = false;
-        Ok(())
+        self.see(&others)
     }
 
     /// The participants `seats` were killed; `is_unsure`: while they came or left.
     pub(crate) fn killed(&mut self, seats: &[Seat], is_unsure: bool) {
         self.now += 1;
         self.phase = Phase::After;
+        // From now on, it is for survivors to remove what there is.
+        self.is_removed = false;
         for &seat in seats {
             let lives = self.records.get(&seat).map(|record| record.life);
             if is_unsure {
@@ -333,7 +333,17 @@ impl World {
             Event::SleepsOn(seat) => return Err(format!("sender {seat} sleeps on")),
             Event::Told(RECEIVER, ending) => self.told_to_receiver(*ending)?,
             Event::Told(seat, ending) => self.told_to_sender(*seat, *ending)?,
-            Event::Removed => self.is_removed = true,
+            Event::Removed => {
+                // Whoever removes a ring removes what is in it.
+                let is_over = self.phase == Phase::After;
+                if let Some(queued) = self.queues.values().flatten().find(|_| is_over) {
+                    return Err(format!("message {} was removed with the ring", queued.tag));
+                }
+                self.is_removed = true;
+                self.queues.clear();
+                self.records.clear();
+            }
+            Event::Refused => {}
             Event::Done => {}
             Event::Failed(text) => return Err(text.clone()),
         }
@@ -371,8 +381,20 @@ impl World {
         )
     }
 
+    /// A sender that was there before found the ring open: the receiver that was killed while it came or left has not left.
+    fn is_open_to(&mut self, seat: Seat) {
+        let since = self.records.get(&seat).map(|record| record.since);
+        if let Some(receiver) = self.records.get_mut(&RECEIVER)
+            && receiver.life == Life::Unsure
+            && since.is_some_and(|since| since < receiver.until)
+        {
+            receiver.life = Life::Died;
+        }
+    }
+
     fn send(&mut self, tag: Tag) -> Result<(), String> {
         self.sent.insert(tag.sender, tag.sequence);
+        self.is_open_to(tag.sender);
         if let Some(index) = self.waiting.iter().position(|&(known, _)| known == tag) {
             let (_, flight) = self.waiting.remove(index);
             if flight == Flight::Open {
@@ -394,6 +416,7 @@ impl World {
     }
 
     fn full(&mut self, seat: Seat) -> Result<(), String> {
+        self.is_open_to(seat);
         let queue = self.queue_of(seat);
         let (_, most) = self.occupancy(queue);
         // What a dead predecessor left in the lane.

@@ -31,6 +31,9 @@ impl<const N: usize, K: Carries> Handles<N, K> {
                 if !self.is_asleep() || self.awaken_if_told(RECEIVER)? {
                     self.have_receiver()?;
                     self.drain()?;
+                    // Those who were there need nobody in the place of the dead.
+                    self.fill()?;
+                    self.drain()?;
                     self.have_senders()?;
                 } else {
                     // Somebody has to send before it is told anything.

@@ -47,6 +47,8 @@ pub(crate) enum Operation {
     ReceiverLeave,
     Create,
     SenderJoin,
+    /// A ring that nobody uses, and that somebody removes meanwhile.
+    JoinRemoved,
     Clone,
     /// In the place of somebody who died between two calls.
     SenderTakeover,
@@ -59,6 +61,8 @@ pub(crate) enum Operation {
     /// The last one leaves a ring that goes when idle.
     LastLeave,
     Remove,
+    /// In vain.
+    RemoveInUse,
 }
 
 use Operation as Op;
@@ -67,7 +71,7 @@ impl Operation {
     /// Messages of a batch at most.
     pub(crate) const BATCH: usize = 3;
 
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::TrySend,
         Self::TrySendFull,
         Self::SendWaiting,
@@ -88,6 +92,7 @@ impl Operation {
         Self::ReceiverLeave,
         Self::Create,
         Self::SenderJoin,
+        Self::JoinRemoved,
         Self::Clone,
         Self::SenderTakeover,
         Self::SenderRecovery,
@@ -96,6 +101,7 @@ impl Operation {
         Self::ReceiverRecovery,
         Self::LastLeave,
         Self::Remove,
+        Self::RemoveInUse,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -120,6 +126,7 @@ impl Operation {
             Self::ReceiverLeave => "receiver/leave",
             Self::Create => "create",
             Self::SenderJoin => "sender/join",
+            Self::JoinRemoved => "sender/join-removed",
             Self::Clone => "sender/clone",
             Self::SenderTakeover => "sender/take-over",
             Self::SenderRecovery => "sender/recovery",
@@ -128,6 +135,7 @@ impl Operation {
             Self::ReceiverRecovery => "receiver/recovery",
             Self::LastLeave => "last/leave",
             Self::Remove => "remove",
+            Self::RemoveInUse => "remove/in-use",
         }
     }
 
@@ -137,6 +145,7 @@ impl Operation {
             self,
             Op::Create
                 | Op::SenderJoin
+                | Op::JoinRemoved
                 | Op::Clone
                 | Op::SenderTakeover
                 | Op::SenderRecovery
@@ -145,6 +154,7 @@ impl Operation {
                 | Op::ReceiverRecovery
                 | Op::LastLeave
                 | Op::Remove
+                | Op::RemoveInUse
         )
     }
 
@@ -193,10 +203,12 @@ impl Operation {
             | Op::ReceiverRecovery => RECEIVER,
             Op::Create
             | Op::SenderJoin
+            | Op::JoinRemoved
             | Op::Clone
             | Op::SenderTakeover
             | Op::SenderRecovery
-            | Op::Remove => NEWCOMER,
+            | Op::Remove
+            | Op::RemoveInUse => NEWCOMER,
         }
     }
 
@@ -307,6 +319,8 @@ pub(crate) enum Moment {
     Never,
     /// After the operation has changed the segment so often.
     Change(usize),
+    /// When the victim is about to make its system call with this number.
+    SystemCall(usize),
     /// When the victim is about to sleep for the first time.
     Asleep,
 }
@@ -316,6 +330,7 @@ impl fmt::Display for Moment {
         match self {
             Self::Never => f.write_str("never"),
             Self::Change(changes) => write!(f, "{changes}"),
+            Self::SystemCall(number) => write!(f, "call-{number}"),
             Self::Asleep => f.write_str("asleep"),
         }
     }
@@ -328,7 +343,10 @@ impl FromStr for Moment {
         Ok(match text {
             "never" => Self::Never,
             "asleep" => Self::Asleep,
-            changes => Self::Change(changes.parse()?),
+            other => match other.strip_prefix("call-") {
+                Some(number) => Self::SystemCall(number.parse()?),
+                None => Self::Change(other.parse()?),
+            },
         })
     }
 }
@@ -464,7 +482,7 @@ impl Scenario {
     fn has_second(&self) -> bool {
         let needs_its_place = matches!(
             self.operation,
-            Op::Clone | Op::Create | Op::LastLeave | Op::Remove
+            Op::Clone | Op::Create | Op::JoinRemoved | Op::LastLeave | Op::Remove
         );
         self.kind != Kind::Spsc && !needs_its_place
     }
@@ -473,7 +491,7 @@ impl Scenario {
         match self.operation {
             Op::Create => false,
             Op::ReceiverJoin => self.history > 0,
-            Op::LastLeave | Op::Remove => self.history > 0,
+            Op::JoinRemoved | Op::LastLeave | Op::Remove => self.history > 0,
             operation if operation.seat() == RECEIVER => true,
             _ => self.peer != Peer::Absent,
         }
@@ -489,13 +507,18 @@ impl Scenario {
         let receive = Step::Act(self.player(RECEIVER), Act::Receive);
         let pastclaim = self.operation == Op::RecvPastClaim;
 
-        steps.push(by(FIRST, Act::Join));
+        let mut comers = vec![FIRST];
         if self.has_receiver() {
-            steps.push(by(RECEIVER, Act::Join));
+            comers.push(RECEIVER);
         }
         if self.has_second() {
-            steps.push(by(SECOND, Act::Join));
+            comers.push(SECOND);
         }
+        // The victim is now in the first place and now in the last, and creates the ring or finds it.
+        if !(self.start.wrapping_add(self.history as u64)).is_multiple_of(2) {
+            comers.reverse();
+        }
+        steps.extend(comers.into_iter().map(|seat| by(seat, Act::Join)));
         for index in 0..self.history {
             for seat in self.senders_of(index) {
                 steps.extend([by(seat, Act::Send), receive.clone()]);
@@ -539,6 +562,12 @@ impl Scenario {
         match self.operation {
             Op::SenderLeaveOpen => steps.push(by(FIRST, Act::Reserve)),
             Op::SenderJoin => steps.push(by(FIRST, Act::Leave)),
+            Op::JoinRemoved => {
+                steps.push(by(FIRST, Act::Leave));
+                if self.has_receiver() {
+                    steps.push(by(RECEIVER, Act::Leave));
+                }
+            }
             Op::SenderTakeover | Op::RecvTold => steps.push(by(FIRST, Act::Vanish)),
             Op::ReceiverTakeover => steps.push(by(RECEIVER, Act::Vanish)),
             Op::ReceiverJoin | Op::LastLeave if self.has_receiver() => {
@@ -570,6 +599,9 @@ impl Scenario {
 
     /// What the others do at the moment of their advance.
     pub(crate) fn advances(&self) -> Vec<Act> {
+        if self.operation == Op::JoinRemoved {
+            return vec![Act::Remove];
+        }
         let mut acts = Vec::new();
         for _ in 0..self.by {
             if self.operation.seat() == RECEIVER {

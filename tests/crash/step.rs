@@ -110,6 +110,12 @@ impl Victim {
         progress.map_err(|error| self.staged.explain(error))
     }
 
+    /// Whether the next instruction makes a system call.
+    pub(crate) fn makes_system_call(&self) -> Result<bool> {
+        let tracee = self.tracee.as_ref().context("it is no longer traced")?;
+        Ok(tracee.next_system_call()?.is_some())
+    }
+
     /// The futex call that the next instruction makes, if it makes one.
     pub(crate) fn next_futex(&self) -> Result<Option<Futex>> {
         let tracee = self.tracee.as_ref().context("it is no longer traced")?;

@@ -8,7 +8,6 @@ use crate::act::{Act, Order};
 use crate::explore::{Exploration, Explorer, Report, judge, kill_in};
 use crate::image::Phase;
 use crate::oracle::{InFlight, Violation};
-use crate::player::WATCHDOG;
 use crate::scenario::{Operation, Peer, Scenario};
 use crate::step::Victim;
 
@@ -101,6 +100,9 @@ impl Explorer {
         let scenario = report.scenario;
         let outcome = self.strike(&scenario, exploration, (place, deed), order);
         let outcome = outcome.map_err(|error| error.context(format!("{deed:?} at {place:?}")))?;
+        if report.failures.len() >= self.limits.failures {
+            return Ok(false);
+        }
         match outcome {
             Outcome::Missed => return Ok(false),
             Outcome::Judged(Ok(_)) => {}
@@ -142,7 +144,7 @@ impl Explorer {
                 Deed::Kill => Phase::During,
                 Deed::Stop => {
                     victim.leave_stopped()?;
-                    let lapped = self.peers.perform(&Act::Lap, WATCHDOG)?;
+                    let lapped = self.peers.perform(&Act::Lap, self.limits.silence)?;
                     if let Err(violation) = world.see(&lapped) {
                         return Ok(Outcome::Judged(Err(violation)));
                     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipc_ring::{
-    Lanes, Mpsc, Receiver, RecvTimeoutError, SendTimeoutError, Sender, Spsc, TryRecvError,
-    TrySendError,
+    Lanes, Mpsc, Receiver, RecvTimeoutError, RemoveError, SendTimeoutError, Sender, Spsc,
+    TryRecvError, TrySendError, remove_in,
 };
 use ipc_ring_tests::sleeps_of;
 use nix::unistd::gettid;
@@ -152,6 +152,11 @@ impl<const N: usize, K: Carries> Troupe for Handles<N, K> {
             Act::Sleep(seat) => self.sleep(*seat),
             Act::Leave(seat) => self.leave(*seat),
             Act::Vanish(seat) => self.vanish(*seat),
+            Act::Remove => {
+                let object = &self.ring.object;
+                let removed = remove_in(&object.namespace, &object.name);
+                self.tell_removed(removed)
+            }
             Act::Lap => self.lap(),
             Act::Operate(operation, seat) => self.operate(*operation, *seat),
             Act::Recover(order) => self.recover(*order),
@@ -412,6 +417,14 @@ impl<const N: usize, K: Carries> Handles<N, K> {
         );
         take_away(&opened);
         self.say(Event::Vanished(seat))
+    }
+
+    pub(crate) fn tell_removed(&self, removed: Result<(), RemoveError>) -> Result<()> {
+        self.say(match removed {
+            Ok(()) => Event::Removed,
+            Err(RemoveError::InUse { .. }) => Event::Refused,
+            Err(other) => return Err(other).context("removing the ring"),
+        })
     }
 
     /// Everybody here goes round the ring, as far as the one who stands still lets them.
