@@ -1,33 +1,67 @@
-//! Tests that are written once for both kinds of ring with several senders.
+//! Tests that are written once for several kinds of ring.
 
-use ipc_ring::{Builder, Lanes, ManySenders, Mpsc, ShmMessage, lanes, mpsc};
+use ipc_ring::{Builder, Kind, Lanes, ManySenders, Mpsc, ShmMessage, Spsc, lanes, mpsc, spsc};
 
-/// A kind of ring with several senders.
-pub trait Several: ManySenders + Sized {
+/// A kind of ring.
+pub trait Named: Kind + Sized {
     /// What tests and their children call it.
     const NAME: &str;
+    /// So many senders there may be, up to two.
+    const SENDERS: u32;
 
     /// Names a ring of this kind.
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self>;
+
+    /// Names one with room for [`SENDERS`](Self::SENDERS).
+    fn small_ring<T: ShmMessage>(name: &str) -> Builder<T, Self>;
 }
 
-impl Several for Mpsc {
+/// A kind of ring with several senders.
+pub trait Several: Named + ManySenders {}
+
+impl Named for Spsc {
+    const NAME: &str = "spsc";
+    const SENDERS: u32 = 1;
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
+        spsc(name)
+    }
+
+    fn small_ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
+        spsc(name)
+    }
+}
+
+impl Named for Mpsc {
     const NAME: &str = "mpsc";
+    const SENDERS: u32 = 2;
 
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
         mpsc(name)
     }
+
+    fn small_ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
+        mpsc(name).max_senders(Self::SENDERS)
+    }
 }
 
-impl Several for Lanes {
+impl Named for Lanes {
     const NAME: &str = "lanes";
+    const SENDERS: u32 = 2;
 
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
         lanes(name)
     }
+
+    fn small_ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
+        lanes(name).max_senders(Self::SENDERS)
+    }
 }
 
-/// Calls a generic function of the kind that goes by a name.
+impl Several for Mpsc {}
+impl Several for Lanes {}
+
+/// Calls a generic function of the kind with several senders that goes by a name.
 #[macro_export]
 macro_rules! of_kind {
     ($name:expr, $function:ident($($argument:expr),*)) => {
@@ -39,14 +73,41 @@ macro_rules! of_kind {
     };
 }
 
-/// Makes two tests of each generic function, one a kind: it is given the stage, with the roles that are named here.
+/// Calls a generic function of the kind that goes by a name.
+#[macro_export]
+macro_rules! of_any_kind {
+    ($name:expr, $function:ident($($argument:expr),*)) => {
+        match $name {
+            "spsc" => $function::<::ipc_ring::Spsc>($($argument),*),
+            several => $crate::of_kind!(several, $function($($argument),*)),
+        }
+    };
+}
+
+/// Makes two tests of each generic function, one a kind with several senders: it is given the stage, with the roles that are
+/// named here.
 #[macro_export]
 macro_rules! for_both_kinds {
-    ($($name:ident($($role:ident),*);)+) => {
-        $crate::for_both_kinds!(@ mpsc Mpsc $($name($($role),*);)+);
-        $crate::for_both_kinds!(@ lanes Lanes $($name($($role),*);)+);
+    ($($test:tt)+) => {
+        $crate::for_one_kind!(mpsc Mpsc $($test)+);
+        $crate::for_one_kind!(lanes Lanes $($test)+);
     };
-    (@ $module:ident $kind:ident $($name:ident($($role:ident),*);)+) => {
+}
+
+/// The same, and a third one for rings with one sender.
+#[macro_export]
+macro_rules! for_all_kinds {
+    ($($test:tt)+) => {
+        $crate::for_one_kind!(spsc Spsc $($test)+);
+        $crate::for_both_kinds!($($test)+);
+    };
+}
+
+/// Of the two above.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_one_kind {
+    ($module:ident $kind:ident $($name:ident($($role:ident),*);)+) => {
         mod $module {
             #[allow(unused_imports, reason = "the roles")]
             use super::*;

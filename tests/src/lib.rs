@@ -14,10 +14,10 @@ pub mod step;
 pub mod traces;
 mod words;
 
-pub use child::{Child, sleeps_of};
-pub use kinds::Several;
+pub use child::{Child, sleeps_of, state_of};
+pub use kinds::{Named, Several};
 pub use random::Random;
 pub use ring_name::RingName;
 pub use seize::seize;
-pub use stage::{Parent, Role, Stage, allow_time, skip};
+pub use stage::{Parent, Role, Stage, allow_time, program, skip};
 pub use words::Words;
