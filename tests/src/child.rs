@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{self, ChildStdin, ExitStatus};
+use std::process::{self, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -133,31 +133,20 @@ impl Child {
         self.kill_now();
     }
 
-    /// The same, if its handle is to be replaced.
+    /// The same, if its handle is to be replaced, or its children that have its pipes are to be talked to.
     ///
     /// # Panics
     ///
     /// As for [`kill`](Self::kill).
     pub fn kill_now(&mut self) {
         self.process.kill().expect("it is our child");
-        let status = self.process.wait().expect("it is our child");
+        let status = self.reap();
         assert_eq!(
             status.signal(),
             Some(libc::SIGKILL),
             "{}: {status}",
             self.role
         );
-    }
-
-    /// Kills it, waits until it is gone, and hands out the pipe to what may have been its input.
-    ///
-    /// # Panics
-    ///
-    /// As for [`kill`](Self::kill).
-    pub fn kill_but_keep_its_input(mut self) -> ChildStdin {
-        let input = self.process.stdin.take().expect("piped");
-        self.kill();
-        input
     }
 
     /// Kills it, and leaves it as a zombie, which still has its pid.
@@ -169,7 +158,20 @@ impl Child {
         self.process.kill().expect("it is our child");
         let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         waitid(Id::Pid(self.pid()), ended).expect("it is our child");
-        assert_eq!(state(format!("/proc/{}/stat", self.id())), 'Z');
+        assert_eq!(state_of(self.id()), 'Z');
+    }
+
+    /// Waits until it has ended, for whatever reason. Its children that have its pipes can be talked to all the same.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn reap(&mut self) -> ExitStatus {
+        // Which waiting would close.
+        let input = self.process.stdin.take();
+        let status = self.process.wait().expect("it is our child");
+        self.process.stdin = input;
+        status
     }
 
     /// Stops it (SIGSTOP), and waits until it stands still.
@@ -267,6 +269,11 @@ pub fn sleeps_of(process: u32, thread: i32) -> Option<u64> {
     let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     let count = count.and_then(|count| count.trim().parse().ok());
     Some(count.expect("the kernel counts"))
+}
+
+/// The state of a process, as `ps` shows it: of its first thread, that is. `?` if there is no such process.
+pub fn state_of(process: u32) -> char {
+    state(format!("/proc/{process}/stat"))
 }
 
 /// The state of a process or thread, by its `stat` file.

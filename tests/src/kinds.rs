@@ -6,6 +6,8 @@ use ipc_ring::{Builder, Kind, Lanes, ManySenders, Mpsc, ShmMessage, Spsc, lanes,
 pub trait AnyKind: Kind + Sized {
     /// What tests and their children call it.
     const NAME: &str;
+    /// So many senders there may be, up to two.
+    const SENDERS: u32;
 
     /// Names a ring of this kind.
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self>;
@@ -21,6 +23,7 @@ impl<K: AnyKind + ManySenders> Several for K {}
 
 impl AnyKind for Spsc {
     const NAME: &str = "spsc";
+    const SENDERS: u32 = 1;
 
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
         spsc(name)
@@ -33,6 +36,7 @@ impl AnyKind for Spsc {
 
 impl AnyKind for Mpsc {
     const NAME: &str = "mpsc";
+    const SENDERS: u32 = 2;
 
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
         mpsc(name)
@@ -45,6 +49,7 @@ impl AnyKind for Mpsc {
 
 impl AnyKind for Lanes {
     const NAME: &str = "lanes";
+    const SENDERS: u32 = 2;
 
     fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
         lanes(name)
@@ -55,7 +60,7 @@ impl AnyKind for Lanes {
     }
 }
 
-/// Calls a generic function of the kind that goes by a name.
+/// Calls a generic function of the kind with several senders that goes by a name.
 #[macro_export]
 macro_rules! of_kind {
     ($name:expr, $function:ident($($argument:expr),*)) => {
@@ -81,11 +86,26 @@ macro_rules! of_any_kind {
 /// Makes two tests of each generic function, one a kind: it is given the stage, with the roles that are named here.
 #[macro_export]
 macro_rules! for_both_kinds {
-    ($($name:ident($($role:ident),*);)+) => {
-        $crate::for_both_kinds!(@ mpsc Mpsc $($name($($role),*);)+);
-        $crate::for_both_kinds!(@ lanes Lanes $($name($($role),*);)+);
+    ($($test:tt)+) => {
+        $crate::for_one_kind!(mpsc Mpsc $($test)+);
+        $crate::for_one_kind!(lanes Lanes $($test)+);
     };
-    (@ $module:ident $kind:ident $($name:ident($($role:ident),*);)+) => {
+}
+
+/// The same, and a third one for rings with one sender.
+#[macro_export]
+macro_rules! for_all_kinds {
+    ($($test:tt)+) => {
+        $crate::for_one_kind!(spsc Spsc $($test)+);
+        $crate::for_both_kinds!($($test)+);
+    };
+}
+
+/// Of the two above.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_one_kind {
+    ($module:ident $kind:ident $($name:ident($($role:ident),*);)+) => {
         mod $module {
             #[allow(unused_imports, reason = "the roles")]
             use super::*;
@@ -100,14 +120,5 @@ macro_rules! for_both_kinds {
                 }
             )+
         }
-    };
-}
-
-/// Makes three tests of each, one more for rings with one sender.
-#[macro_export]
-macro_rules! for_all_kinds {
-    ($($tests:tt)+) => {
-        $crate::for_both_kinds!(@ spsc Spsc $($tests)+);
-        $crate::for_both_kinds!($($tests)+);
     };
 }

@@ -15,11 +15,11 @@ pub mod step;
 pub mod traces;
 mod words;
 
-pub use child::{Child, sleeps_of};
+pub use child::{Child, sleeps_of, state_of};
 pub use kinds::{AnyKind, Several};
 pub use nursery::{Fork, Nursery};
 pub use random::Random;
 pub use ring_name::RingName;
 pub use seize::seize;
-pub use stage::{Parent, Role, Stage, allow_time, skip};
+pub use stage::{Parent, Role, Stage, allow_time, program, skip};
 pub use words::Words;

@@ -66,7 +66,12 @@ pub fn no_proc() {
     cover("/proc", "size=4k");
 }
 
-fn cover(directory: &str, options: &str) {
+/// Covers a directory by an empty file system with these options. After [`own_mounts`].
+///
+/// # Panics
+///
+/// If the system refuses.
+pub fn cover(directory: &str, options: &str) {
     mount(
         Some("tmpfs"),
         directory,

@@ -161,8 +161,8 @@ pub fn allow_time(time: Duration) {
     TIME.fetch_add(time.as_secs(), Ordering::Relaxed);
 }
 
-/// A child's line to its parent.
-#[derive(Debug)]
+/// A child's line to its parent. A clone is for another of its threads.
+#[derive(Clone, Debug)]
 pub struct Parent {
     arguments: Vec<String>,
 }
@@ -218,6 +218,18 @@ impl Parent {
             _ => process::exit(0),
         }
     }
+}
+
+/// The name that a process of this test binary goes by: as much of it as the ring has room for.
+///
+/// # Panics
+///
+/// If the system does not tell.
+pub fn program() -> String {
+    let path = env::current_exe().expect("/proc is there");
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.expect("a file with a name in ASCII");
+    name[..name.len().min(32)].to_owned()
 }
 
 /// Says why a test can't run here. Where everything must run, that is a failure.

@@ -1,7 +1,9 @@
 //! What a process can leave behind: descriptors, mappings, and names in `/dev/shm`.
 
+use nix::fcntl::{FcntlArg, fcntl};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fmt::Display;
+use std::fs::{self, File};
 
 /// What there is at a time.
 #[derive(PartialEq, Eq, Debug)]
@@ -57,12 +59,60 @@ pub fn leaves_none<R>(part: &str, action: impl FnOnce() -> R) -> R {
     result
 }
 
+/// What a process has of one file.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Held {
+    /// How many descriptors.
+    pub descriptors: usize,
+    /// How many mappings.
+    pub mappings: usize,
+}
+
+/// What the process that `/proc` knows as `process` has of the file at `path`, whether the name is still there or not.
+///
+/// # Panics
+///
+/// If there is no such process.
+pub fn held(process: impl Display, path: &str) -> Held {
+    let of_it = |line: &&String| {
+        let line = line.strip_suffix(" (deleted)").unwrap_or(line);
+        line.ends_with(&format!(" {path}"))
+    };
+    Held {
+        descriptors: descriptors_of(&process).iter().filter(of_it).count(),
+        mappings: mappings_of(&process).iter().filter(of_it).count(),
+    }
+}
+
+/// How many of the first bytes of the file at `path` are locked, whoever has locked them: the participants of a ring, by the
+/// kernel's word.
+///
+/// # Panics
+///
+/// If there is no such file.
+pub fn locks(path: &str) -> usize {
+    // Not by `/proc/locks`, of which each part is read at another time.
+    let file = File::open(path).expect("it can be opened");
+    let is_locked = |&byte: &i64| {
+        let mut lock = libc::flock {
+            l_type: libc::F_RDLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: byte,
+            l_len: 1,
+            l_pid: 0,
+        };
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).expect("F_OFD_GETLK");
+        i32::from(lock.l_type) != libc::F_UNLCK
+    };
+    (0..64).filter(is_locked).count()
+}
+
 /// Open descriptors, with what they are of.
 pub fn descriptors() -> BTreeSet<String> {
     descriptors_of(Traces::THIS)
 }
 
-fn descriptors_of(process: &str) -> BTreeSet<String> {
+fn descriptors_of(process: impl Display) -> BTreeSet<String> {
     let entries = fs::read_dir(format!("/proc/{process}/fd"))
         .expect("/proc is there")
         .flatten();
@@ -79,7 +129,7 @@ pub fn mappings() -> Vec<String> {
     mappings_of(Traces::THIS)
 }
 
-fn mappings_of(process: &str) -> Vec<String> {
+fn mappings_of(process: impl Display) -> Vec<String> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("/proc is there");
     maps.lines()
         .filter(|line| line.contains("/dev/shm/"))

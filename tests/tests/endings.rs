@@ -4,19 +4,11 @@ use ipc_ring::{
     OpenError, Peer, RecvError, RecvTimeoutError, Role, SendError, SendTimeoutError, TryRecvError,
     TrySendError, Wait, spsc,
 };
-use ipc_ring_tests::{Child, Parent, RingName, Stage, stage};
-use std::env;
+use ipc_ring_tests::{Child, Parent, RingName, Stage, program, stage};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(1);
-
-/// The name that a process of this test binary goes by: as much of it as the ring has room for.
-fn program() -> String {
-    let path = env::current_exe().unwrap();
-    let name = path.file_name().unwrap().to_str().unwrap();
-    name[..name.len().min(32)].to_owned()
-}
 
 /// Sends the numbers below a count, says so, and keeps its handle until it is killed, or told to leave.
 /// Arguments: ring, count.
@@ -494,33 +486,6 @@ fn a_second_living_holder_is_refused_with_pid_and_program_of_the_first() {
     // The refused ones did no harm.
     leave(sender);
     leave(receiver);
-}
-
-#[test]
-fn a_zombie_counts_as_dead() {
-    let stage = stage!(sends, receives);
-    let ring = stage.ring();
-    let mut sender = start(&stage, "sends", &ring, 1);
-    let mut rx = spsc::<u64>(&ring).receiver().unwrap();
-    sender.kill_unreaped();
-    assert_eq!(rx.recv(), Ok(0));
-    let died = RecvError::SenderDied {
-        pid: sender.id(),
-        program: program(),
-    };
-    assert_eq!(rx.recv(), Err(died));
-    // Its role is free, though its pid is not.
-    let mut tx = spsc::<u64>(&ring).sender().unwrap();
-    tx.send(1).unwrap();
-    assert_eq!(rx.recv(), Ok(1));
-    drop(rx);
-    let mut receiver = start(&stage, "receives", &ring, 0);
-    receiver.kill_unreaped();
-    for number in 0..16 {
-        tx.send(number).unwrap();
-    }
-    assert_eq!(tx.send(16), Err(SendError::ReceiverDied(16)));
-    assert!(spsc::<u64>(&ring).receiver().is_ok());
 }
 
 #[test]

@@ -5,17 +5,12 @@ use ipc_ring::{
     OpenError, Peer, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
     TryRecvError, TrySendError, spsc,
 };
-use ipc_ring_tests::{Parent, RingName, in_a_child, stage, traces};
+use ipc_ring_tests::{RingName, in_a_child, traces};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, pause};
-use std::collections::VecDeque;
-use std::io::{Read, stdin};
+use nix::unistd::{ForkResult, Pid, fork};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 /// Forks a child that does `action` and nothing else.
@@ -228,96 +223,4 @@ fn a_child_opens_rings_of_its_own_beside_inherited_handles() {
         ends_well(child);
         assert!(matches!(tx.peer(), Peer::Left | Peer::Died { .. }));
     });
-}
-
-/// Opens a sender, forks a child that keeps everything, tells the child's pid.
-/// Arguments: ring.
-fn has_a_child(parent: &mut Parent) {
-    let mut tx = spsc::<u64>(parent.argument(0))
-        .capacity(4)
-        .sender()
-        .unwrap();
-    tx.send(1).unwrap();
-    let child = forked(|| {
-        // Until the test hangs up.
-        let _ = stdin().read_to_end(&mut Vec::new());
-    });
-    parent.tell(child);
-    parent.hear();
-}
-
-#[test]
-fn a_child_that_outlives_its_killed_parent_does_not_keep_it_alive() {
-    let stage = stage!(has_a_child);
-    let ring = stage.ring();
-    let mut rx = spsc::<u64>(&ring).capacity(4).receiver().unwrap();
-    let mut sender = stage.start("has_a_child", &[&ring]);
-    let orphan = Pid::from_raw(sender.hear().parse().unwrap());
-    let pid = sender.id();
-    assert_eq!(rx.recv(), Ok(1));
-    let pipe = sender.kill_but_keep_its_input();
-    assert!(matches!(rx.recv(), Err(RecvError::SenderDied { pid: p, .. }) if p == pid));
-    drop(spsc::<u64>(&ring).sender().unwrap());
-    kill(orphan, None::<Signal>).expect("the orphan is there all the while");
-    drop(pipe);
-}
-
-#[test]
-fn forks_while_another_thread_joins_and_leaves_rings_do_not_keep_its_roles() {
-    in_a_child!(|_| {
-        let (ring, other) = (RingName::of("joining"), RingName::of("forking"));
-        let (rounds, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-        thread::scope(|scope| {
-            let opener = scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    // A copy of the lock in one of the children would refuse the next round.
-                    let mut tx = spsc::<u64>(&ring).capacity(4).sender().unwrap();
-                    let mut rx = spsc::<u64>(&ring).receiver().unwrap();
-                    tx.send(1).unwrap();
-                    assert_eq!(rx.recv(), Ok(1));
-                    rounds.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-            let mut children = VecDeque::new();
-            for _ in 0..300 {
-                children.push_back(forked(|| {
-                    ends_with_its_parent();
-                    // No lock of the library was left locked by the thread that is not here.
-                    let tx = spsc::<u64>(&other).capacity(4).sender();
-                    assert!(matches!(tx, Ok(_) | Err(OpenError::RoleTaken { .. })));
-                    drop(tx);
-                    // What it has copied it keeps until it is killed.
-                    pause();
-                }));
-                // The thread has begun and ended a round in the presence of that copy.
-                let seen = rounds.load(Ordering::Relaxed);
-                while rounds.load(Ordering::Relaxed) < seen + 2 && !opener.is_finished() {
-                    thread::yield_now();
-                }
-                if children.len() > 8 {
-                    end(children.pop_front());
-                }
-            }
-            stop.store(true, Ordering::Relaxed);
-            opener.join().unwrap();
-            while !children.is_empty() {
-                end(children.pop_front());
-            }
-        });
-        drop(spsc::<u64>(&ring).sender().unwrap());
-    });
-}
-
-fn ends_with_its_parent() {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
-}
-
-fn end(child: Option<Pid>) {
-    let child = child.unwrap();
-    kill(child, Signal::SIGKILL).unwrap();
-    let ended = waitpid(child, None);
-    assert_eq!(
-        ended,
-        Ok(WaitStatus::Signaled(child, Signal::SIGKILL, false))
-    );
 }

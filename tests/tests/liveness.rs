@@ -1,11 +1,8 @@
 //! Who is alive is the kernel's word: not a pid, not a heartbeat, not a descriptor.
 
 use ipc_ring::{OpenError, Peer, RecvError, RecvTimeoutError, SendTimeoutError, spsc};
-use ipc_ring_tests::{Parent, skip, stage};
+use ipc_ring_tests::{Parent, stage};
 use std::fs::File;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 /// Longer than any slice of sleep.
@@ -20,49 +17,6 @@ fn sends(parent: &mut Parent) {
     parent.tell(std::process::id());
     tx.send(1).unwrap();
     parent.hear();
-}
-
-/// Arguments: ring.
-fn receives(parent: &mut Parent) {
-    let mut rx = spsc::<u64>(parent.argument(0))
-        .capacity(4)
-        .receiver()
-        .unwrap();
-    parent.tell(std::process::id());
-    assert_eq!(rx.recv(), Ok(1));
-    assert_eq!(rx.recv_timeout(WHILE), Err(RecvTimeoutError::Timeout));
-    assert!(matches!(rx.peer(), Peer::Alive { pid: 1, .. }));
-    parent.tell("alive");
-    assert!(matches!(
-        rx.recv(),
-        Err(RecvError::SenderDied { pid: 1, .. })
-    ));
-    parent.tell("died");
-}
-
-#[test]
-fn processes_of_two_pid_namespaces_with_equal_pids_tell_each_others_life_and_death() {
-    let stage = stage!(sends, receives);
-    let ring = stage.ring();
-    let start = |role| stage.start_with_own_pids(role, &[&ring]);
-    let (mut sender, mut receiver) = match (start("sends"), start("receives")) {
-        (Ok(sender), Ok(receiver)) => (sender, receiver),
-        (Err(reason), _) | (_, Err(reason)) => return skip(&reason),
-    };
-    assert_eq!(
-        (sender.hear(), receiver.hear()),
-        ("1".to_owned(), "1".to_owned())
-    );
-    assert_eq!(receiver.hear(), "alive");
-    // From here, where pid 1 is somebody else.
-    let refused = spsc::<u64>(&ring).sender().unwrap_err();
-    assert!(
-        matches!(refused, OpenError::RoleTaken { pid: 1, .. }),
-        "{refused}"
-    );
-    sender.kill();
-    assert_eq!(receiver.hear(), "died");
-    receiver.finish();
 }
 
 #[test]
@@ -142,45 +96,4 @@ fn closing_another_descriptor_of_the_object_does_not_end_a_life() {
     assert_eq!(asked(), us);
     drop(tx);
     assert_eq!(asked(), "free");
-}
-
-#[test]
-fn a_handle_outlives_the_thread_that_opened_it() {
-    let stage = stage!(tries_to_send);
-    let ring = stage.ring();
-    let name = ring.to_owned();
-    let opened = thread::spawn(move || spsc::<u64>(&name).capacity(4).sender().unwrap());
-    let tx = opened.join().unwrap();
-    assert_eq!(
-        stage.start("tries_to_send", &[&ring]).hear(),
-        std::process::id().to_string()
-    );
-    // And another one may end it.
-    thread::spawn(move || drop(tx)).join().unwrap();
-    assert_eq!(stage.start("tries_to_send", &[&ring]).hear(), "free");
-}
-
-/// Arguments: ring.
-fn becomes_another_program(parent: &mut Parent) {
-    let mut tx = spsc::<u64>(parent.argument(0))
-        .capacity(4)
-        .sender()
-        .unwrap();
-    tx.send(1).unwrap();
-    parent.tell("ready");
-    // It waits for its parent to hang up.
-    let error = Command::new("cat").exec();
-    panic!("exec: {error}");
-}
-
-#[test]
-fn a_process_that_executes_another_program_has_died_though_its_pid_lives() {
-    let stage = stage!(becomes_another_program);
-    let ring = stage.ring();
-    let mut rx = spsc::<u64>(&ring).capacity(4).receiver().unwrap();
-    let mut child = stage.start("becomes_another_program", &[&ring]);
-    assert_eq!(child.hear(), "ready");
-    assert_eq!(rx.recv(), Ok(1));
-    assert!(matches!(rx.recv(), Err(RecvError::SenderDied { pid, .. }) if pid == child.id()));
-    child.finish();
 }

@@ -8,6 +8,9 @@
 //! `vfork` and `clone(CLONE_VM)` share the memory and the token, as they should. A raw `clone` system call
 //! without `CLONE_VM` wipes the page as well; only the [`hold`] below does not see it. Nor does it see `posix_spawn`,
 //! whose child has a copy of our descriptors until its exec: a lock that is taken in that moment seems held for as long.
+//!
+//! A child that shares the memory could store into it. So a process that is killed while it has one is dead, by the lock, once
+//! that one has executed its program or ended.
 #![allow(unsafe_code, reason = "mmap, madvise and pthread_atfork")]
 
 use crate::sync::{AtomicU64, Ordering};
