@@ -64,7 +64,11 @@ fn main() -> Result<ExitCode> {
         ["--player"] => troupe::serve().map(|()| ExitCode::SUCCESS),
         ["--victim"] => {
             submit()?;
-            troupe::serve_until_failure().map(|()| ExitCode::SUCCESS)
+            // What it failed of, it has said.
+            Ok(match troupe::serve_until_failure() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            })
         }
         _ => be_explorer(&arguments),
     }

@@ -386,6 +386,8 @@ impl World {
         let since = self.records.get(&seat).map(|record| record.since);
         if let Some(receiver) = self.records.get_mut(&RECEIVER)
             && receiver.life == Life::Unsure
+            // Or nobody had ever come.
+            && receiver.since < receiver.until
             && since.is_some_and(|since| since < receiver.until)
         {
             receiver.life = Life::Died;
