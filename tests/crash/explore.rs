@@ -530,9 +530,6 @@ impl Explorer {
         if let Some(difference) = differs_in_more_than_identity(before, &object.read()?) {
             bail!("staged otherwise: {difference}");
         }
-        for seat in victims(scenario) {
-            survivors.stage(&Act::Vanish(seat))?;
-        }
         if image.moment.advanced {
             object.overwrite(&exploration.before_advance)?;
             let mut events = Vec::new();
@@ -544,6 +541,10 @@ impl Explorer {
                 events == *known,
                 "advanced otherwise: {events:?}, not {known:?}"
             );
+        }
+        // Not before: while the others went on, the victim lived.
+        for seat in victims(scenario) {
+            survivors.stage(&Act::Vanish(seat))?;
         }
         let bytes = image.bytes.as_deref();
         let bytes = bytes.context("nobody survives without a ring")?;

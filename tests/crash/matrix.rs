@@ -21,8 +21,8 @@ const CAPACITIES: [usize; 3] = [1, 2, 4];
 /// Of the scenarios of one kind, operation and capacity, one of so many is explored by `cargo test`, and of those in which
 /// somebody comes one of so many. Primes that no loop in [`of`] has the length of, so that what is taken meets all values of
 /// each.
-const STRIDE: usize = 13;
-const LONG_STRIDE: usize = 53;
+const STRIDE: usize = 17;
+const LONG_STRIDE: usize = 97;
 
 /// The same for all.
 const FULL_STRIDE: usize = 1;
@@ -53,11 +53,15 @@ pub(crate) fn matrix(full: bool) -> Vec<Planned> {
             (true, false) => FULL_STRIDE,
             (true, true) => FULL_LONG_STRIDE,
         };
-        for kind in Kind::ALL {
+        for (turn, kind) in Kind::ALL.into_iter().enumerate() {
             if !operation.is_of(kind) {
                 continue;
             }
-            for capacity in CAPACITIES {
+            for (number, capacity) in CAPACITIES.into_iter().enumerate() {
+                let is_its_turn = (group + turn + number).is_multiple_of(CAPACITIES.len());
+                if !full && operation.is_long() && !is_its_turn {
+                    continue;
+                }
                 let all = of(kind, operation, capacity);
                 // Beginning elsewhere in each group, or the small ones would all be taken at the same place.
                 let first = (group + capacity) * 3 % stride.min(all.len().max(1));
@@ -80,6 +84,7 @@ pub(crate) fn matrix(full: bool) -> Vec<Planned> {
 fn struck(all: &[Scenario], full: bool) -> Vec<Planned> {
     const CAPACITY: usize = 2;
 
+    let is_long = all[0].operation.is_long();
     let mut peers = all.iter().map(|scenario| scenario.peer).collect::<Vec<_>>();
     peers.sort_unstable();
     peers.dedup();
@@ -87,14 +92,19 @@ fn struck(all: &[Scenario], full: bool) -> Vec<Planned> {
         let sort = all.iter().filter(|scenario| {
             scenario.peer == peer
                 && matches!(scenario.advance, Moment::Never | Moment::Asleep)
-                && (full || scenario.capacity == CAPACITY)
+                && (full || is_long || scenario.capacity == CAPACITY)
         });
         let sort = sort.copied().collect::<Vec<_>>();
         sort.get(sort.len() / 2).copied()
     };
-    let scenarios = peers.into_iter().filter_map(one_of);
+    let mut scenarios = peers.into_iter().filter_map(one_of).collect::<Vec<_>>();
+    if !full && is_long {
+        // Those whose peers live on most.
+        scenarios.drain(..scenarios.len().saturating_sub(1));
+    }
     let samples = Some(if full { FULL_SAMPLES } else { SAMPLES });
     scenarios
+        .into_iter()
         .map(|scenario| Planned { scenario, samples })
         .collect()
 }

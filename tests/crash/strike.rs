@@ -128,6 +128,10 @@ impl Explorer {
             let (victim, stage) = self.stage(scenario, &object)?;
             let mut victim = victim.operate(operation, operation.seat())?;
             if !bring(&mut victim, place)? {
+                if scenario.peer == Peer::Sleeps {
+                    // Nobody will wake them, and who sleeps can't be made to vanish.
+                    self.peers.end();
+                }
                 return Ok(Outcome::Missed);
             }
             let mut world = stage.world;
