@@ -38,7 +38,8 @@
 //! - **Kill anything, any time.** A process that is killed at any instruction costs at most the messages of the one call
 //!   that it was in, and holds up nobody. The other side is told by [`recv`](Receiver::recv) and [`send`](Sender::send), and
 //!   a successor goes on where the dead one ended. Who is alive is the kernel's word: a lock that a mapping holds, no pid and
-//!   no heartbeat.
+//!   no heartbeat. [What happens when a process dies](when_a_process_dies) says it moment by moment, with the tests that
+//!   show it.
 //! - **A ring explains itself.** The segment carries the message's [`Schema`]; two programs that disagree hear about the
 //!   first field that differs, from both views.
 //!
@@ -149,6 +150,9 @@ pub use ipc_ring_derive::ShmMessage;
 pub use message::{Invalid, ShmMessage};
 pub use schema::Schema;
 pub use wait::Wait;
+
+#[doc = include_str!("../docs/when-a-process-dies.md")]
+pub mod when_a_process_dies {}
 
 /// What the derive's output names; not for anybody else, and not stable.
 #[doc(hidden)]
