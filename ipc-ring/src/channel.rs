@@ -336,7 +336,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// Takes the receiver's role, and goes on where a predecessor ended.
     ///
     /// Endings before now are not told if nothing is left to receive (of lanes: from that sender): the receiver then waits for the
-    /// next sender.
+    /// next sender. Unless the last receiver died: then nobody may have heard them, and they are told, perhaps once more.
     ///
     /// # Errors
     ///

@@ -133,7 +133,8 @@ pub enum OpenError {
         /// Somebody uses the ring.
         in_use: bool,
     },
-    /// Somebody who is alive has this role, of which there is one.
+    /// Somebody who is alive has this role, of which there is one. (If no process of that pid is to be seen in `/proc`, for one that
+    /// is just being torn down or is in another pid namespace, this is said after a second.)
     RoleTaken {
         /// The role.
         role: Role,
@@ -472,8 +473,9 @@ macro_rules! recv_error {
             $($(#[$variant_doc])* $variant,)*
             /// No sender is left, at least one of them left cleanly, and the ring is drained. A later sender continues it.
             Closed,
-            /// A sender ended without leaving, and the ring is drained. Said once for each; others may go on, and a later
-            /// one continues. At most the messages of the call that it was in are lost.
+            /// A sender ended without leaving, and the ring is drained. A receiver says it once for each, unless somebody has
+            /// come in the dead one's place before it asked; others may go on, and a later one continues. At most the messages
+            /// of the call that it was in are lost.
             SenderDied {
                 /// Its pid, in its own pid namespace.
                 pid: u32,

@@ -442,7 +442,9 @@ pub(crate) struct Entry {
     pub(crate) role: AtomicU32,
     /// For people to read: the program's file name in native-endian words.
     pub(crate) program: [AtomicU64; 4],
-    pub(crate) reserved: AtomicU64,
+    /// Of a sender: its last session that the receiver's role need not hear of, since it had ended and left nothing when a
+    /// receiver came. Written by receivers.
+    pub(crate) bygone_to_receiver: AtomicU64,
     /// On a line of their own.
     pub(crate) counters: Counters,
 }
@@ -463,7 +465,10 @@ pub(crate) struct Counters {
     pub(crate) skipped: AtomicU64,
     /// Messages that a receiver dropped because they were not values of their type.
     pub(crate) corrupt: AtomicU64,
-    pub(crate) reserved: [AtomicU64; 2],
+    /// Of a sender, no counter: the receiver's last session that this role need not hear of, since it had ended when a sender
+    /// came. Written by the holder.
+    pub(crate) bygone: AtomicU64,
+    pub(crate) reserved: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -518,7 +523,7 @@ impl Entry {
             pid: AtomicU32::new(0),
             role: AtomicU32::new(0),
             program: std::array::from_fn(|_| AtomicU64::new(0)),
-            reserved: AtomicU64::new(0),
+            bygone_to_receiver: AtomicU64::new(0),
             counters: Counters {
                 messages: AtomicU64::new(0),
                 waits: AtomicU64::new(0),
@@ -526,7 +531,8 @@ impl Entry {
                 wakes: AtomicU64::new(0),
                 skipped: AtomicU64::new(0),
                 corrupt: AtomicU64::new(0),
-                reserved: std::array::from_fn(|_| AtomicU64::new(0)),
+                bygone: AtomicU64::new(0),
+                reserved: AtomicU64::new(0),
             },
         }
     }

@@ -153,6 +153,7 @@ mod living {
                 wakes,
                 skipped,
                 corrupt,
+                bygone: _,
                 reserved: _,
             } = &self.counters;
             for counter in [messages, waits, sleeps, wakes, skipped, corrupt] {

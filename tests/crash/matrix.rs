@@ -1,4 +1,4 @@
-//! Which scenarios are explored: those of `cargo test`, or all.
+//! Which scenarios are explored: those of `cargo test`, or those of the full run.
 
 use crate::ring::Kind;
 use crate::scenario::{Moment, Operation, Peer, Scenario};
@@ -24,8 +24,8 @@ const CAPACITIES: [usize; 3] = [1, 2, 4];
 const STRIDE: usize = 17;
 const LONG_STRIDE: usize = 97;
 
-/// The same for all.
-const FULL_STRIDE: usize = 1;
+/// The same for the full run.
+const FULL_STRIDE: usize = 2;
 const FULL_LONG_STRIDE: usize = 7;
 
 /// System calls of who joins a ring, at most.
@@ -35,7 +35,7 @@ const CALLS_OF_JOINING: usize = 32;
 const SAMPLES: usize = 4;
 const FULL_SAMPLES: usize = 24;
 
-/// The scenarios of `cargo test`, or all of them.
+/// The scenarios of `cargo test`, or of the full run.
 ///
 /// Operations are explored for every capacity, offset and backlog, on fresh slots, on slots that carry the stamps of earlier
 /// laps, and across the end of the positions, with peers of all sorts that go on at several moments. The sizes of messages take

@@ -79,6 +79,8 @@ struct Record {
     hears: Hears,
     /// Whether somebody may have come in its place.
     may_be_replaced: bool,
+    /// Of a sender: whether a receiver came when it had ended and left nothing. No successor of that one needs to hear of it.
+    is_bygone: bool,
 }
 
 /// When a message was sent, as seen from the crash.
@@ -579,8 +581,15 @@ impl World {
             until: usize::MAX,
             hears: Hears::Must,
             may_be_replaced: false,
+            is_bygone: false,
         };
         if seat == RECEIVER {
+            // Who was killed may not have heard what it was to hear, and leaves that to its successor.
+            let inherits = match self.records.get(&RECEIVER).map(|record| record.life) {
+                Some(Life::Died) => Hears::Must,
+                Some(Life::Unsure) => Hears::May,
+                _ => Hears::MustNot,
+            };
             let seats = self.records.keys().copied().collect::<Vec<_>>();
             for seat in seats {
                 let queue = self.queue_of(seat);
@@ -593,7 +602,13 @@ impl World {
                 };
                 let record = self.records.get_mut(&seat).expect("just listed");
                 if record.life != Life::Lives {
-                    record.hears = match left_something {
+                    let hears = match left_something {
+                        Hears::MustNot if !record.is_bygone => inherits,
+                        Hears::May if !record.is_bygone && inherits == Hears::Must => Hears::Must,
+                        other => other,
+                    };
+                    record.is_bygone = hears == Hears::MustNot;
+                    record.hears = match hears {
                         Hears::Must if record.may_be_replaced => Hears::May,
                         other => other,
                     };
@@ -628,6 +643,7 @@ impl World {
             until: now,
             hears: Hears::Must,
             may_be_replaced: false,
+            is_bygone: false,
         });
         // Whoever comes in the place of somebody dead and dies as well is somebody dead.
         if record.life != Life::Died {
@@ -713,13 +729,26 @@ impl World {
             return Ok(());
         }
         let came = self.records.get(&seat).map_or(0, |record| record.since);
+        let left = self.records.get(&RECEIVER).map_or(0, |record| record.until);
+        let inherits = |lives: &[Life]| {
+            self.records.iter().any(|(&other, record)| {
+                let is_another = other != RECEIVER && other != seat;
+                is_another && lives.contains(&record.life) && record.since < left
+            })
+        };
+        let must_inherit = self.kind == Kind::Spsc && inherits(&[Life::Died]);
         let is_fit = match self.records.get(&RECEIVER) {
             // Another receiver may have come since.
             _ if slept => self.phase == Phase::After && ending != Ending::Timeout,
             None => ending == Ending::Timeout,
             Some(receiver) => match receiver.life {
                 Life::Lives => ending == Ending::Timeout,
-                Life::Left if receiver.until < came => ending == Ending::Timeout,
+                // Unless a sender was killed that was there, and in whose place this one may have come.
+                Life::Left if receiver.until < came => match ending {
+                    Ending::Timeout => !must_inherit,
+                    Ending::Closed => inherits(&[Life::Died, Life::Unsure]),
+                    Ending::Died => false,
+                },
                 Life::Left => ending == Ending::Closed,
                 Life::Died => ending == Ending::Died,
                 Life::Unsure => true,

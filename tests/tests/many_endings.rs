@@ -5,6 +5,8 @@ use ipc_ring::{
     TrySendError,
 };
 use ipc_ring_tests::{Child, Parent, Several, Stage, for_both_kinds, of_kind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 const CAPACITY: u64 = 8;
@@ -224,7 +226,37 @@ fn what_a_killed_receiver_had_peeked_at_comes_again<K: Several>(stage: &Stage) {
     assert_eq!(rx.recv(), Ok(99));
 }
 
+/// Somebody is there at every moment: each sender comes before the one before it leaves.
+fn senders_that_take_turns_are_never_taken_for_gone<K: Several>(stage: &Stage) {
+    const TURNS: usize = 4000;
+
+    let name = stage.ring();
+    let ring = || K::ring::<u64>(&name).capacity(4).max_senders(2);
+    let mut rx = ring().receiver().unwrap();
+    let mut one = ring().sender().unwrap();
+    let is_over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..TURNS {
+                one = one.try_clone().unwrap();
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        let mut looks = 0_u64;
+        while !is_over.load(Ordering::SeqCst) {
+            let found = rx.try_recv();
+            // By the look that found the end, the last one may have left.
+            if !is_over.load(Ordering::SeqCst) {
+                assert_eq!(found, Err(TryRecvError::Empty), "after {looks} looks");
+            }
+            looks += 1;
+        }
+    });
+    assert_eq!(rx.recv_timeout(LONG), Err(RecvTimeoutError::Closed));
+}
+
 for_both_kinds! {
+    senders_that_take_turns_are_never_taken_for_gone();
     closed_is_said_when_the_last_sender_has_left_and_all_is_drained();
     every_sender_hears_that_the_receiver_left(receives);
     senders_asleep_on_a_full_ring_hear_that_the_receiver_left_or_died(receives, blocks);

@@ -5,6 +5,7 @@ use crate::error::Role;
 use crate::layout::Entry;
 use crate::participant::{Dead, Session, is_alive};
 use crate::segment::mapped::Segment;
+use crate::sync::{AtomicU64, Ordering};
 use std::ops::Range;
 
 /// So many are asked for at a time, since each question is a system call; the others in the next slices.
@@ -53,8 +54,10 @@ impl Peers {
         self.indices().map(|index| segment.places().entry(index))
     }
 
-    /// Notes who ended before we joined and left us nothing. Such a session is not ours to hear of.
+    /// Notes who ended before we joined and left us nothing. Such a session is not ours to hear of; unless a predecessor of ours
+    /// died, to whom it was not bygone: then nobody may have heard.
     pub(super) fn join(&mut self, segment: &Segment, left_nothing: impl Fn(u32) -> bool) {
+        let must_inherit = segment.own_entry().is_dirty();
         let ended = |index| match segment.places().entry(index).session() {
             Session::Left(number) => Some(number),
             // A sender that finds a full ring and a dead receiver wants to know.
@@ -66,7 +69,17 @@ impl Peers {
         let ended: Vec<_> = self.indices().map(ended).collect();
         // Looked at after all endings: what they did before is visible.
         for (place, peer) in self.list.iter_mut().enumerate() {
-            peer.bygone = ended[place].filter(|_| left_nothing(self.first + place as u32));
+            let index = self.first + place as u32;
+            // Relaxed: the kernel's lock is between our predecessor and us.
+            let known = bygone_word(self.role, segment, index);
+            let is_bygone = |&number: &u64| {
+                let was_bygone = known.load(Ordering::Relaxed) == number;
+                (was_bygone || !must_inherit) && left_nothing(index)
+            };
+            peer.bygone = ended[place].filter(is_bygone);
+            if let Some(number) = peer.bygone {
+                known.store(number, Ordering::Relaxed);
+            }
         }
     }
 
@@ -83,6 +96,18 @@ impl Peers {
 
     /// What is known of their end without asking the kernel.
     pub(super) fn known_ending(&self, segment: &Segment) -> Option<Stop> {
+        let before = self.sessions(segment);
+        let ending = self.ending_at_a_look(segment)?;
+        // Those who were looked at first may have come back before those who were looked at last went: then somebody was there all
+        // the time. Of one place there is no such thing.
+        let is_of_one_moment = self.list.len() == 1 || self.sessions(segment) == before;
+        match ending {
+            Stop::Closed if !is_of_one_moment => None,
+            ending => Some(ending),
+        }
+    }
+
+    fn ending_at_a_look(&self, segment: &Segment) -> Option<Stop> {
         let (mut left, mut alive) = (false, false);
         for (entry, peer) in self.entries(segment).zip(&self.list) {
             match entry.session() {
@@ -144,6 +169,14 @@ impl Peers {
     /// index that is none of theirs.
     pub(super) fn is_dead(&self, segment: &Segment, index: u32) -> bool {
         !self.indices().contains(&index) || !is_alive(index, segment.index(), segment.file())
+    }
+}
+
+/// Where it is written which session of the participant with this index, which has `role`, our own role need not hear of.
+fn bygone_word(role: Role, segment: &Segment, index: u32) -> &AtomicU64 {
+    match role {
+        Role::Sender => &segment.places().entry(index).bygone_to_receiver,
+        Role::Receiver => &segment.own_entry().counters.bygone,
     }
 }
 

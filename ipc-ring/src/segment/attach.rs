@@ -16,9 +16,10 @@ use crate::layout::{Header, LIFECYCLE_BYTE, MAX_PARTICIPANTS, MPSC, REMOVE_WHEN_
 use crate::participant::Session;
 use crate::ring::mpsc;
 use crate::schema::Schema;
+use crate::sync::Ordering;
 use crate::sync::{Fault, planted};
 use crate::sys::map::{Mapping, page_size};
-use crate::sys::{fork, lock};
+use crate::sys::{fork, lock, process};
 use crate::wait::{Wait, Waker};
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, fstat};
@@ -395,7 +396,13 @@ fn take_place(request: &Request, own: &OwnedFd, places: &Places) -> Result<Place
             }
         }
     }
-    let leaving = !indices.clone().all(joined);
+    // Its process may be gone, and the kernel not yet done with its memory: somebody who looks at that through /proc holds it.
+    let is_on_its_way_out = |index| {
+        let entry = places.entry(index);
+        let start_time = entry.start_time.load(Ordering::Relaxed);
+        !joined(index) || process::is_gone(entry.identity().pid, start_time)
+    };
+    let leaving = indices.clone().any(is_on_its_way_out);
     let error = if indices.len() == 1 {
         let holder = places.entry(indices.start).identity();
         OpenError::RoleTaken {

@@ -1,6 +1,16 @@
-//! What a process says about itself, for people to read. Nothing is decided by it.
+//! What a process says about itself, for people to read. Nothing is decided by it but how long to wait for the kernel's word.
 
 use std::fs;
+
+/// Whether the process with this id, as this pid namespace counts, is not or no more the one that started then, or is on its way
+/// out. It says nothing about a process of another pid namespace.
+pub(crate) fn is_gone(pid: u32, start_time: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = after_name.split_ascii_whitespace();
+    let is_ending = matches!(fields.next(), None | Some("Z" | "X" | "x"));
+    is_ending || fields.nth(18).and_then(|field| field.parse().ok()) != Some(start_time)
+}
 
 /// Clock ticks between boot and the start of this process, the 22nd field of `/proc/self/stat`; 0 if unknown.
 pub(crate) fn start_time() -> u64 {

@@ -3,7 +3,7 @@
 use super::found::{Emptiness, read_header, unread};
 use super::{Attempt, Patience};
 use crate::error::{OpenError, RemoveError};
-use crate::layout::{ABI_VERSION, LIFECYCLE_BYTE, MAX_PARTICIPANTS, REMOVE_WHEN_IDLE};
+use crate::layout::{ABI_VERSION, Header, LIFECYCLE_BYTE, MAX_PARTICIPANTS, REMOVE_WHEN_IDLE};
 use crate::segment::posix::{Object, refused, same_file};
 use crate::sync::{Fault, planted};
 use crate::sys::{fork, lock};
@@ -53,6 +53,11 @@ pub(super) enum Held {
 
 /// Locks the lifecycle byte exclusively if nobody takes part in the ring behind `file`.
 pub(super) fn hold_idle(object: &Object, file: &OwnedFd) -> Result<Held, Errno> {
+    let is_in_use = || lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS));
+    // Before the lock as well: whoever is refused, and stopped meanwhile, is in nobody's way.
+    if !planted(Fault::RemoveUnchecked) && is_in_use()? {
+        return Ok(Held::InUse);
+    }
     if !lock::set(file, LIFECYCLE_BYTE, lock::Mode::Exclusive)? {
         return Ok(Held::Busy);
     }
@@ -114,15 +119,28 @@ pub(super) fn remove_if_empty(object: &Object, created: bool) -> Result<(), Remo
     let in_use = || RemoveError::InUse {
         path: object.to_string(),
     };
+    // First without the lock, which keeps joiners out for as long as we hold it, even if we are stopped: most rings that somebody
+    // fails to open are in use, and stay.
+    let may_be_removed = object.open().is_ok_and(|file| {
+        may_go(object, &file, created).is_some()
+            && lock::is_held(&file, 0, i64::from(MAX_PARTICIPANTS)) == Ok(false)
+    });
+    if !may_be_removed {
+        return Err(in_use());
+    }
     remove_where(object, |file| {
-        let header = read_header(object, file).map_err(|_| in_use())?;
-        let ours = header.abi_version == ABI_VERSION
-            && header.is_consistent()
-            && (created || header.flags & REMOVE_WHEN_IDLE != 0);
+        let header = may_go(object, file, created).ok_or_else(in_use)?;
         let whole = fstat(file).is_ok_and(|file| file.st_size as u64 >= header.segment_size);
-        let empty = ours && whole && unread(object, file, &header).is_ok_and(|unread| unread == 0);
+        let empty = whole && unread(object, file, &header).is_ok_and(|unread| unread == 0);
         empty.then_some(()).ok_or_else(in_use)
     })
+}
+
+/// The header of a ring that goes when nobody uses it, or that we have just created.
+fn may_go(object: &Object, file: &OwnedFd, created: bool) -> Option<Header> {
+    let header = read_header(object, file).ok()?;
+    let is_ours = header.abi_version == ABI_VERSION && header.is_consistent();
+    (is_ours && (created || header.flags & REMOVE_WHEN_IDLE != 0)).then_some(header)
 }
 
 /// Removes a ring that nobody uses, if `condition` holds once it is locked against joiners.
