@@ -13,11 +13,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::act::Order;
 use crate::event::Event;
-use crate::explore::{Exploration, Explorer};
+use crate::explore::Explorer;
 use crate::image::{Moment, Phase, changed_words};
 use crate::message::Tag;
 use crate::ring::Kind;
 use crate::scenario::{self, Operation, Peer, Scenario};
+use crate::walk::Exploration;
 
 /// A planted bug and what came of it.
 pub(crate) struct Control {

@@ -14,6 +14,7 @@
 //! `--` select the scenarios whose names contain all of them; `-- --list` shows the names.
 
 mod act;
+mod aftermath;
 mod controls;
 mod event;
 mod explore;
@@ -34,6 +35,7 @@ mod step;
 mod strike;
 mod table;
 mod troupe;
+mod walk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -5,11 +5,13 @@ use anyhow::{Result, anyhow};
 use ipc_ring_tests::step::Progress;
 
 use crate::act::{Act, Order};
-use crate::explore::{Exploration, Explorer, Report, judge, kill_in};
+use crate::aftermath::{judge, kill_in};
+use crate::explore::{Explorer, Report};
 use crate::image::Phase;
 use crate::oracle::{InFlight, Violation};
 use crate::scenario::{Operation, Peer, Scenario};
 use crate::step::Victim;
+use crate::walk::Exploration;
 
 /// So many system calls are struck of an operation that would go on for ever.
 const MOST_OF_A_WAIT: usize = 40;
