@@ -6,8 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context as _, Error, Result, bail};
 
 use crate::event::Seat;
+use crate::operation::Operation;
 use crate::ring::Ring;
-use crate::scenario::Operation;
 
 /// One act of one process. It answers with events, of which the last is `Done` or `Failed`.
 #[derive(Clone, Debug)]

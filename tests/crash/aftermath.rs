@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::act::{Act, Order};
-use crate::event::{Event, Seat};
+use crate::event::{Event, FIRST, Seat};
 use crate::explore::Explorer;
 use crate::identity::differs_in_more_than_identity;
 use crate::image::{Image, Moment, Object, Phase};
+use crate::operation::Operation;
 use crate::oracle::{Violation, World};
-use crate::scenario::{self, FIRST, Operation, Scenario, Step};
+use crate::scenario::{self, Scenario, Step};
 use crate::walk::Exploration;
 
 /// What the log outside the segment says when the victim was killed at some moment.

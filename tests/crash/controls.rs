@@ -12,12 +12,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::act::Order;
-use crate::event::Event;
+use crate::event::{Event, FIRST};
 use crate::explore::Explorer;
 use crate::image::{Moment, Phase, changed_words};
 use crate::message::Tag;
+use crate::operation::Operation;
 use crate::ring::Kind;
-use crate::scenario::{self, Operation, Peer, Scenario};
+use crate::scenario::{self, Peer, Scenario};
 use crate::walk::Exploration;
 
 /// A planted bug and what came of it.
@@ -229,7 +230,7 @@ fn with(image: &[u8], stores: impl IntoIterator<Item = Store>) -> Vec<u8> {
 /// The stores of a sender that took the slot of the next message to receive for free, and is half way.
 fn later_half(image: &[u8]) -> Result<Vec<Store>> {
     let waiting = Tag {
-        sender: scenario::FIRST,
+        sender: FIRST,
         sequence: u16::try_from(RECEIVING.history + 1)?,
     };
     let later = Tag {

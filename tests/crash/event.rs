@@ -9,6 +9,12 @@ pub(crate) type Seat = u8;
 
 /// The receiver's. Others are senders'.
 pub(crate) const RECEIVER: Seat = 0;
+/// The sender that has always been there.
+pub(crate) const FIRST: Seat = 1;
+/// Another one, in the kinds that have several.
+pub(crate) const SECOND: Seat = 2;
+/// A sender that comes in the operation.
+pub(crate) const NEWCOMER: Seat = 3;
 
 /// What a waiting call was told about the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ mod leftover;
 mod matrix;
 mod message;
 mod operate;
+mod operation;
 mod oracle;
 #[cfg(planted)]
 mod planted;

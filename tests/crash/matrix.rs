@@ -1,7 +1,8 @@
 //! Which scenarios are explored: those of `cargo test`, or those of the full run.
 
+use crate::operation::Operation;
 use crate::ring::Kind;
-use crate::scenario::{Moment, Operation, Peer, Scenario};
+use crate::scenario::{Moment, Peer, Scenario};
 
 use Operation as Op;
 

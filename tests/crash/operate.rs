@@ -9,8 +9,8 @@ use ipc_ring_tests::step::marker;
 
 use crate::event::{Ending, Event, RECEIVER, Seat};
 use crate::message::{Tag, Words};
+use crate::operation::Operation;
 use crate::ring::Carries;
-use crate::scenario::Operation;
 use crate::troupe::{Handle, Handles, JUST_ASK, received, sent, whole};
 
 /// How long a call waits that is to sleep for a slice in vain. Longer than one slice; single steps take most of it.

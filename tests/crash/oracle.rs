@@ -9,9 +9,9 @@ use std::fmt;
 
 use crate::event::{Ending, Event, RECEIVER, Seat};
 use crate::message::Tag;
+use crate::operation::Operation;
 use crate::recovery::LAPS;
 use crate::ring::Kind;
-use crate::scenario::Operation;
 
 /// What broke the promise.
 #[derive(Clone, Debug)]

@@ -14,8 +14,9 @@ use ipc_ring_tests::step::{processors, stay_on};
 use crate::controls::Control;
 use crate::explore::{Explorer, Limits};
 use crate::matrix::{Planned, matrix};
+use crate::operation::Operation;
 use crate::ring::Kind;
-use crate::scenario::{self, Operation, Peer, Scenario};
+use crate::scenario::{self, Peer, Scenario};
 
 /// A fault by the library's name for it, what it is, and words that the names of the scenarios have in which it bites.
 struct Fault {

@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 
 use crate::act::Act;
 use crate::event::{Event, Seat};
+use crate::operation::Operation;
 use crate::player::{Line, Silence, WATCHDOG};
-use crate::scenario::Operation;
 
 /// A process that will be killed.
 pub(crate) struct Staged {

@@ -8,8 +8,9 @@ use crate::act::{Act, Order};
 use crate::aftermath::{judge, kill_in};
 use crate::explore::{Explorer, Report};
 use crate::image::Phase;
+use crate::operation::Operation;
 use crate::oracle::{InFlight, Violation};
-use crate::scenario::{Operation, Peer, Scenario};
+use crate::scenario::{Peer, Scenario};
 use crate::step::Victim;
 use crate::walk::Exploration;
 

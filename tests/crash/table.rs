@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::explore::Report;
+use crate::operation::Operation;
 use crate::ring::Kind;
-use crate::scenario::{Moment, Operation, Peer};
+use crate::scenario::{Moment, Peer};
 
 /// What others were doing and remembered: the same ones on the same ring are one state.
 type State = (Peer, Moment, usize, usize, usize);

@@ -6,13 +6,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ipc_ring_tests::step::Progress;
 
 use crate::act::Act;
-use crate::event::Event;
+use crate::event::{Event, FIRST};
 use crate::explore::Explorer;
 use crate::image::{Images, Moment, Object, Phase, View};
 use crate::message::Tag;
+use crate::operation::Operation;
 use crate::oracle::{InFlight, World};
 use crate::ring::Kind;
-use crate::scenario::{self, FIRST, Operation, Scenario, Step, Who};
+use crate::scenario::{self, Scenario, Step, Who};
 use crate::step::{Futex, Staged, Victim};
 
 /// Beyond this many instructions an operation counts as one that never returns. Joining takes some ten thousand, and some

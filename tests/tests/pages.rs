@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 const PAGE: &str = include_str!("../../ipc-ring/docs/when-a-process-dies.md");
-const SCENARIOS: &str = include_str!("../crash/scenario.rs");
+const OPERATIONS: &str = include_str!("../crash/operation.rs");
 const KINDS: [&str; 3] = ["spsc", "mpsc", "lanes"];
 
 /// What `text` names between backticks, as place and name. A line may end in between.
@@ -21,7 +21,7 @@ fn references(text: &str) -> Vec<(&str, String)> {
 
 /// The source of a function of the crash explorer's operations.
 fn function_of_operations(name: &str) -> &'static str {
-    let (_, rest) = SCENARIOS
+    let (_, rest) = OPERATIONS
         .split_once(&format!("pub(crate) fn {name}(self"))
         .unwrap();
     rest.split_once("\n    }\n").unwrap().0
