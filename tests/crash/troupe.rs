@@ -1,27 +1,25 @@
 //! A process that plays participants: it holds their handles and does with them what it is told.
 
+mod sleepers;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::process;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipc_ring::{
     Lanes, Mpsc, Receiver, RecvTimeoutError, RemoveError, SendTimeoutError, Sender, Spsc,
     TryRecvError, TrySendError, remove_in,
 };
-use ipc_ring_tests::sleeps_of;
-use nix::unistd::gettid;
 
 use crate::act::Act;
 use crate::event::{Ending, Event, RECEIVER, Seat};
 use crate::leftover::{Open, take_away};
 use crate::message::{Tag, Words};
 use crate::ring::{Carries, Kind, Ring};
+use crate::troupe::sleepers::Sleeper;
 
 /// How long a call may wait whose answer is there already. Long enough for a machine under load; whoever needs all of it is
 /// reported.
@@ -29,10 +27,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waiting calls ask the kernel about the other side before they give up, however short their time is.
 pub(crate) const JUST_ASK: Duration = Duration::ZERO;
-
-/// Somebody who waits sleeps so many slices at most once there is something to be told: one in which it happens, and one more
-/// if others were asked for first.
-const MOST_SLEEPS: u64 = 2;
 
 /// Serves acts on standard input, which is a socket, until the explorer hangs up.
 pub(crate) fn serve() -> Result<()> {
@@ -122,17 +116,6 @@ pub(crate) struct Handles<const N: usize, K: Carries> {
     opened: BTreeMap<Seat, Open>,
     /// How many messages each sender has sent or tried to send while waiting.
     sequences: BTreeMap<Seat, u16>,
-}
-
-/// What a call on another thread came to, with the handle, and how often it went to sleep.
-type Awakened<const N: usize, K> = Result<(Handle<N, K>, Event, u64)>;
-
-/// A participant that waits on another thread.
-struct Sleeper<const N: usize, K: Carries> {
-    thread: i32,
-    /// How often it had gone to sleep when it was last looked at.
-    sleeps: u64,
-    result: JoinHandle<Awakened<N, K>>,
 }
 
 /// A participant's handle.
@@ -308,90 +291,6 @@ impl<const N: usize, K: Carries> Handles<N, K> {
         Ok(event)
     }
 
-    fn sleep(&mut self, seat: Seat) -> Result<()> {
-        const LONG: Duration = Duration::from_secs(60);
-
-        let (tell, hear) = std::sync::mpsc::channel();
-        let result: JoinHandle<Awakened<N, K>> = if seat == RECEIVER {
-            let mut receiver = self.receiver.take().context("no receiver is attached")?;
-            thread::spawn(move || {
-                tell.send(gettid().as_raw())?;
-                let event = received(receiver.recv_timeout(LONG))?;
-                Ok((Handle::Receiver(receiver), event, own_sleeps()?))
-            })
-        } else {
-            let tag = self.next_tag(seat);
-            let mut sender = self
-                .senders
-                .remove(&seat)
-                .context("no such sender is attached")?;
-            thread::spawn(move || {
-                tell.send(gettid().as_raw())?;
-                let event = sent(tag, sender.send_timeout(Words::new(tag), LONG))?;
-                Ok((Handle::Sender(sender), event, own_sleeps()?))
-            })
-        };
-        let thread = hear.recv().context("the sleeper ended")?;
-        wait_until_asleep(thread, &result)?;
-        let sleeps = sleeps_of(process::id(), thread).context("the sleeper ended")?;
-        self.sleepers.insert(
-            seat,
-            Sleeper {
-                thread,
-                sleeps,
-                result,
-            },
-        );
-        self.say(Event::Asleep(seat))
-    }
-
-    /// From now on, whoever sleeps is to be called, or to look for itself, without sleeping for long.
-    pub(crate) fn watch_sleepers(&mut self) {
-        for sleeper in self.sleepers.values_mut() {
-            if let Some(sleeps) = sleeps_of(process::id(), sleeper.thread) {
-                sleeper.sleeps = sleeps;
-            }
-        }
-    }
-
-    /// Waits until who sleeps is told what it waits for, or has looked so often that it would have been. Whether it is awake.
-    pub(crate) fn awaken_if_told(&mut self, seat: Seat) -> Result<bool> {
-        let sleeper = self.sleepers.get_mut(&seat);
-        let sleeper = sleeper.context("nobody sleeps there")?;
-        while !sleeper.result.is_finished() {
-            match sleeps_of(process::id(), sleeper.thread) {
-                Some(sleeps) if sleeps > sleeper.sleeps + MOST_SLEEPS => {
-                    sleeper.sleeps = sleeps;
-                    self.say(Event::SleepsOn(seat))?;
-                    return Ok(false);
-                }
-                // A state of another thread that nobody announces.
-                _ => thread::sleep(Duration::from_millis(1)),
-            }
-        }
-        self.awaken(seat)?;
-        Ok(true)
-    }
-
-    /// Waits until who sleeps is told what it waits for.
-    pub(crate) fn awaken(&mut self, seat: Seat) -> Result<Event> {
-        let sleeper = self.sleepers.remove(&seat).context("nobody sleeps there")?;
-        let result = sleeper.result.join();
-        let result = result.map_err(|_| anyhow::anyhow!("a sleeper panicked"))?;
-        let (handle, event, sleeps) = result?;
-        self.hold(seat, handle);
-        if seat != RECEIVER && !matches!(event, Event::Sent(_)) {
-            self.not_sent(seat);
-        }
-        self.say(event.clone())?;
-        let slept = sleeps.saturating_sub(sleeper.sleeps);
-        ensure!(
-            slept <= MOST_SLEEPS,
-            "{seat} went to sleep {slept} times more before it was told {event}"
-        );
-        Ok(event)
-    }
-
     pub(crate) fn leave(&mut self, seat: Seat) -> Result<()> {
         if seat == RECEIVER {
             drop(self.receiver.take().context("no receiver is attached")?);
@@ -469,30 +368,6 @@ impl<const N: usize, K: Carries> Handles<N, K> {
 
     pub(crate) fn is_receiver_attached(&self) -> bool {
         self.receiver.is_some() || self.sleepers.contains_key(&RECEIVER)
-    }
-}
-
-fn own_sleeps() -> Result<u64> {
-    sleeps_of(process::id(), gettid().as_raw()).context("the kernel does not count sleeps")
-}
-
-fn wait_until_asleep<R>(thread: i32, result: &JoinHandle<R>) -> Result<()> {
-    let wchan = format!("/proc/self/task/{thread}/wchan");
-    let stat = format!("/proc/self/task/{thread}/stat");
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let stat = fs::read_to_string(&stat).unwrap_or_default();
-        let sleeps = stat
-            .rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('S'));
-        let place = fs::read_to_string(&wchan).unwrap_or_default();
-        // Kernels that hide the place say "0".
-        if sleeps && (place.starts_with("futex") || place == "0") {
-            return Ok(());
-        }
-        ensure!(!result.is_finished(), "who was to sleep has returned");
-        ensure!(Instant::now() < until, "who was to sleep stays awake");
-        thread::yield_now();
     }
 }
 
