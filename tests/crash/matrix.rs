@@ -22,19 +22,19 @@ const CAPACITIES: [usize; 3] = [1, 2, 4];
 /// Of the scenarios of one kind, operation and capacity, one of so many is explored by `cargo test`, and of those in which
 /// somebody comes one of so many. Primes that no loop in [`of`] has the length of, so that what is taken meets all values of
 /// each.
-const STRIDE: usize = 17;
+const STRIDE: usize = 31;
 const LONG_STRIDE: usize = 97;
 
 /// The same for the full run.
-const FULL_STRIDE: usize = 2;
-const FULL_LONG_STRIDE: usize = 7;
+const FULL_STRIDE: usize = 5;
+const FULL_LONG_STRIDE: usize = 29;
 
 /// System calls of who joins a ring, at most.
 const CALLS_OF_JOINING: usize = 32;
 
 /// Instructions at which real victims are struck.
 const SAMPLES: usize = 4;
-const FULL_SAMPLES: usize = 24;
+const FULL_SAMPLES: usize = 16;
 
 /// The scenarios of `cargo test`, or of the full run.
 ///
@@ -93,7 +93,7 @@ fn struck(all: &[Scenario], full: bool) -> Vec<Planned> {
         let sort = all.iter().filter(|scenario| {
             scenario.peer == peer
                 && matches!(scenario.advance, Moment::Never | Moment::Asleep)
-                && (full || is_long || scenario.capacity == CAPACITY)
+                && (full != is_long || scenario.capacity == CAPACITY)
         });
         let sort = sort.copied().collect::<Vec<_>>();
         sort.get(sort.len() / 2).copied()

@@ -16,9 +16,11 @@ use crate::ring::Kind;
 use crate::scenario::{self, Scenario, Step, Who};
 use crate::step::{Futex, Staged, Victim};
 
-/// Beyond this many instructions an operation counts as one that never returns. Joining takes some ten thousand, and some
-/// million without optimization.
-const MOST_STEPS: u64 = 20_000_000;
+/// Beyond so many instructions an operation counts as one that never returns. A call that sleeps takes some ten thousand, most of
+/// them to find out how many processors there are; to come or go takes up to forty thousand; without optimization, ten times as
+/// many.
+const MOST_STEPS: u64 = 400_000;
+const MOST_STEPS_TO_COME: u64 = 2_000_000;
 
 /// An operation that was stepped from marker to marker.
 pub(crate) struct Exploration {
@@ -155,6 +157,10 @@ impl Explorer {
         };
         watch.record(&mut exploration.images, moment, 0, &victim)?;
         tamper(&exploration.object)?;
+        let most_steps = match scenario.operation.is_long() {
+            true => MOST_STEPS_TO_COME,
+            false => MOST_STEPS,
+        };
         moment.phase = Phase::During;
         let listens =
             scenario.peer == scenario::Peer::Sleeps || scenario.advance == scenario::Moment::Asleep;
@@ -186,8 +192,8 @@ impl Explorer {
             }
             *steps += 1;
             ensure!(
-                *steps < MOST_STEPS,
-                "not through after {MOST_STEPS} instructions, at {}",
+                *steps < most_steps,
+                "not through after {most_steps} instructions, at {}",
                 victim.address()
             );
             let changed = watch.record(&mut exploration.images, moment, *steps, &victim)?;
