@@ -143,9 +143,7 @@ fn forks_while_another_thread_joins_rings_keep_none_of_its_places<K: AnyKind>(st
         let mut victim = scene.start("forks_while_it_joins", &[&others[0], &others[1]]);
         scene.survivors.see_it_alive(victim.id());
         let children = victim.hear();
-        victim.kill_now();
-        scene.survivors.are_told(victim.id());
-        scene.survivors.go_on();
+        scene.kill(&mut victim);
         assert_eq!(traces::locks(&others[0].path()), 0);
         let children: Vec<u32> = children
             .split(' ')
