@@ -4,12 +4,15 @@
 //! segment what must be in them. What the victim had in flight may or may not be there until an event settles that; the same
 //! goes for what somebody has in flight who sleeps in a call.
 
+mod endings;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use crate::event::{Ending, Event, RECEIVER, Seat};
 use crate::message::Tag;
 use crate::operation::Operation;
+use crate::oracle::endings::{Hears, Life, Participants};
 use crate::recovery::LAPS;
 use crate::ring::Kind;
 
@@ -48,39 +51,6 @@ pub(crate) struct InFlight {
     pub(crate) claims: bool,
     /// Whether it removes the ring, with all that is in it.
     pub(crate) removes: bool,
-}
-
-/// How a participant is, as far as the log knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Lives,
-    Left,
-    Died,
-    /// It was killed while it left, or while it came.
-    Unsure,
-}
-
-/// Whether the receiver is to hear how a sender ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hears {
-    Must,
-    /// It left something if what is in flight is there; or somebody may have come in its place.
-    May,
-    /// It ended before the receiver came, and left nothing; or that was told.
-    MustNot,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    life: Life,
-    /// When it joined and when it ended, in events.
-    since: usize,
-    until: usize,
-    hears: Hears,
-    /// Whether somebody may have come in its place.
-    may_be_replaced: bool,
-    /// Of a sender: whether a receiver came when it had ended and left nothing. No successor of that one needs to hear of it.
-    is_bygone: bool,
 }
 
 /// When a message was sent, as seen from the crash.
@@ -132,8 +102,7 @@ pub(crate) struct World {
     /// Places that may be taken and never have a message in them.
     empty_places: usize,
     phase: Phase,
-    records: BTreeMap<Seat, Record>,
-    now: usize,
+    participants: Participants,
     received_after: usize,
     is_removed: bool,
 }
@@ -152,8 +121,7 @@ impl World {
             removes: false,
             empty_places: 0,
             phase: Phase::Before,
-            records: BTreeMap::new(),
-            now: 0,
+            participants: Participants::default(),
             received_after: 0,
             is_removed: false,
         }
@@ -162,7 +130,7 @@ impl World {
     /// Takes note of events, in their order.
     pub(crate) fn see(&mut self, events: &[Event]) -> Result<(), Violation> {
         for (index, event) in events.iter().enumerate() {
-            self.now += 1;
+            self.participants.time_passes();
             self.apply(event)
                 .map_err(|what| Violation::new(what, &events[..index]))?;
         }
@@ -215,7 +183,7 @@ impl World {
         if in_flight.removes {
             self.queues.clear();
             self.taking.clear();
-            self.records.clear();
+            self.participants.clear();
         }
         // What was sent is in the ring, or was received meanwhile. Of several senders, its place is where it was claimed.
         for &tag in &in_flight.sends {
@@ -249,25 +217,18 @@ impl World {
 
     /// The participants `seats` were killed; `is_unsure`: while they came or left.
     pub(crate) fn killed(&mut self, seats: &[Seat], is_unsure: bool) {
-        self.now += 1;
+        self.participants.time_passes();
         self.phase = Phase::After;
         // From now on, it is for survivors to remove what there is.
         self.is_removed = false;
         for &seat in seats {
-            let lives = self.records.get(&seat).map(|record| record.life);
-            if is_unsure {
-                self.end(seat, Life::Unsure);
-            } else if lives == Some(Life::Lives) {
-                self.end(seat, Life::Died);
-            }
+            self.participants.killed(seat, is_unsure);
         }
     }
 
     /// Everybody is dead.
     pub(crate) fn killed_all(&mut self) {
-        let living = self.records.iter();
-        let living = living.filter(|(_, record)| record.life == Life::Lives);
-        let living = living.map(|(&seat, _)| seat).collect::<Vec<_>>();
+        let living = self.participants.living();
         self.killed(&living, false);
     }
 
@@ -313,8 +274,8 @@ impl World {
     fn apply(&mut self, event: &Event) -> Result<(), String> {
         match event {
             Event::Joined(seat) => self.join(*seat),
-            Event::Left(seat) => self.end(*seat, Life::Left),
-            Event::Vanished(seat) => self.end(*seat, Life::Died),
+            Event::Left(seat) => self.participants.end(*seat, Life::Left),
+            Event::Vanished(seat) => self.participants.end(*seat, Life::Died),
             Event::Asleep(RECEIVER) => self.receiver_sleeps = true,
             Event::Asleep(seat) => {
                 let sequence = self.sent.get(seat).copied().unwrap_or_default() + 1;
@@ -341,7 +302,7 @@ impl World {
                 }
                 self.is_removed = true;
                 self.queues.clear();
-                self.records.clear();
+                self.participants.clear();
             }
             Event::Refused => {}
             Event::Done => {}
@@ -381,22 +342,9 @@ impl World {
         )
     }
 
-    /// A sender that was there before found the ring open: the receiver that was killed while it came or left has not left.
-    fn is_open_to(&mut self, seat: Seat) {
-        let since = self.records.get(&seat).map(|record| record.since);
-        if let Some(receiver) = self.records.get_mut(&RECEIVER)
-            && receiver.life == Life::Unsure
-            // Or nobody had ever come.
-            && receiver.since < receiver.until
-            && since.is_some_and(|since| since < receiver.until)
-        {
-            receiver.life = Life::Died;
-        }
-    }
-
     fn send(&mut self, tag: Tag) -> Result<(), String> {
         self.sent.insert(tag.sender, tag.sequence);
-        self.is_open_to(tag.sender);
+        self.participants.is_open_to(tag.sender);
         if let Some(index) = self.waiting.iter().position(|&(known, _)| known == tag) {
             let (_, flight) = self.waiting.remove(index);
             if flight == Flight::Open {
@@ -418,18 +366,14 @@ impl World {
     }
 
     fn full(&mut self, seat: Seat) -> Result<(), String> {
-        self.is_open_to(seat);
+        self.participants.is_open_to(seat);
         let queue = self.queue_of(seat);
         let (_, most) = self.occupancy(queue);
         // What a dead predecessor left in the lane.
         let left_over = match self.kind {
             Kind::Lanes => {
-                let dead = |seat: &Seat| {
-                    self.records
-                        .get(seat)
-                        .is_some_and(|r| r.life != Life::Lives)
-                };
-                let left = self.queues.iter().filter(|(owner, _)| dead(owner));
+                let left = self.queues.iter();
+                let left = left.filter(|(owner, _)| self.participants.has_ended(**owner));
                 let in_flight = self
                     .sending
                     .iter()
@@ -573,80 +517,24 @@ impl World {
     }
 
     fn join(&mut self, seat: Seat) {
-        let record = Record {
-            life: Life::Lives,
-            since: self.now,
-            until: usize::MAX,
-            hears: Hears::Must,
-            may_be_replaced: false,
-            is_bygone: false,
-        };
         if seat == RECEIVER {
-            // Who was killed may not have heard what it was to hear, and leaves that to its successor.
-            let inherits = match self.records.get(&RECEIVER).map(|record| record.life) {
-                Some(Life::Died) => Hears::Must,
-                Some(Life::Unsure) => Hears::May,
-                _ => Hears::MustNot,
-            };
-            let seats = self.records.keys().copied().collect::<Vec<_>>();
-            for seat in seats {
-                let queue = self.queue_of(seat);
-                let left_something = match self.occupancy(queue) {
-                    (1.., _) => Hears::Must,
-                    (0, 1..) => Hears::May,
-                    // In its lane there may be what a predecessor left.
-                    (0, 0) if self.queues.values().any(|queue| !queue.is_empty()) => Hears::May,
-                    (0, 0) => Hears::MustNot,
-                };
-                let record = self.records.get_mut(&seat).expect("just listed");
-                if record.life != Life::Lives {
-                    let hears = match left_something {
-                        Hears::MustNot if !record.is_bygone => inherits,
-                        Hears::May if !record.is_bygone && inherits == Hears::Must => Hears::Must,
-                        other => other,
-                    };
-                    record.is_bygone = hears == Hears::MustNot;
-                    record.hears = match hears {
-                        Hears::Must if record.may_be_replaced => Hears::May,
-                        other => other,
-                    };
-                }
-            }
+            let seats = self.participants.seats();
+            let left = seats.map(|seat| (seat, self.left_something(seat)));
+            let left = left.collect::<Vec<_>>();
+            self.participants.receiver_joins(&left);
         } else {
-            self.somebody_may_have_come_in_place_of_senders();
-        }
-        self.records.insert(seat, record);
-    }
-
-    /// Of a place, the last session counts.
-    fn somebody_may_have_come_in_place_of_senders(&mut self) {
-        for (&seat, record) in &mut self.records {
-            if seat != RECEIVER && record.life != Life::Lives {
-                record.may_be_replaced = true;
-                if record.hears == Hears::Must {
-                    record.hears = Hears::May;
-                }
-            }
+            self.participants.sender_joins(seat);
         }
     }
 
-    fn end(&mut self, seat: Seat, life: Life) {
-        let now = self.now;
-        if life == Life::Unsure && seat != RECEIVER && !self.records.contains_key(&seat) {
-            self.somebody_may_have_come_in_place_of_senders();
-        }
-        let record = self.records.entry(seat).or_insert(Record {
-            life,
-            since: now,
-            until: now,
-            hears: Hears::Must,
-            may_be_replaced: false,
-            is_bygone: false,
-        });
-        // Whoever comes in the place of somebody dead and dies as well is somebody dead.
-        if record.life != Life::Died {
-            record.life = life;
-            record.until = now;
+    /// Whether a receiver that comes now is to hear of this one's end because of what it left in the ring.
+    fn left_something(&self, seat: Seat) -> Hears {
+        match self.occupancy(self.queue_of(seat)) {
+            (1.., _) => Hears::Must,
+            (0, 1..) => Hears::May,
+            // In its lane there may be what a predecessor left.
+            (0, 0) if self.queues.values().any(|queue| !queue.is_empty()) => Hears::May,
+            (0, 0) => Hears::MustNot,
         }
     }
 
@@ -655,7 +543,7 @@ impl World {
             // It was told before much that was said since: by then, nothing of this need have been so.
             return match ending {
                 Ending::Died => {
-                    self.death_was_told();
+                    self.participants.death_was_told();
                     Ok(())
                 }
                 Ending::Closed => Ok(()),
@@ -672,52 +560,7 @@ impl World {
         if self.removes {
             return Ok(());
         }
-        let senders = || {
-            self.records
-                .iter()
-                .filter(|(seat, _)| **seat != RECEIVER)
-                .map(|(_, r)| r)
-        };
-        let any = |lives: &[Life], hears: &[Hears]| {
-            senders().any(|record| lives.contains(&record.life) && hears.contains(&record.hears))
-        };
-        let must_die = any(&[Life::Died], &[Hears::Must]);
-        let may_die = any(&[Life::Died, Life::Unsure], &[Hears::Must, Hears::May]);
-        let must_close = any(&[Life::Left], &[Hears::Must]);
-        let may_close = any(&[Life::Left, Life::Unsure], &[Hears::Must, Hears::May]);
-        let is_one_there = senders().any(|record| record.life == Life::Lives);
-        // While the victim stands still in its call, it lives; and where it came or left, it may be there or not.
-        let is_fit = match ending {
-            Ending::Died => may_die,
-            Ending::Closed => !must_die && !is_one_there && may_close,
-            Ending::Timeout => !must_die && (is_one_there || !must_close),
-        };
-        if !is_fit {
-            return Err(format!(
-                "the receiver was told {ending:?}, of {:?}",
-                self.records
-            ));
-        }
-        if ending == Ending::Died {
-            self.death_was_told();
-        }
-        Ok(())
-    }
-
-    /// Each death is told once.
-    fn death_was_told(&mut self) {
-        let untold = self.records.iter_mut().filter(|(seat, record)| {
-            **seat != RECEIVER
-                && matches!(record.life, Life::Died | Life::Unsure)
-                && record.hears != Hears::MustNot
-        });
-        let mut untold = untold.map(|(_, record)| record).collect::<Vec<_>>();
-        let is_certain =
-            |record: &&mut Record| record.life == Life::Died && record.hears == Hears::Must;
-        let first = untold.iter().position(is_certain).unwrap_or(0);
-        if let Some(record) = untold.get_mut(first) {
-            record.hears = Hears::MustNot;
-        }
+        self.participants.told_to_receiver(ending)
     }
 
     fn told_to_sender(&mut self, seat: Seat, ending: Ending) -> Result<(), String> {
@@ -726,36 +569,17 @@ impl World {
         if self.removes {
             return Ok(());
         }
-        let came = self.records.get(&seat).map_or(0, |record| record.since);
-        let left = self.records.get(&RECEIVER).map_or(0, |record| record.until);
-        let inherits = |lives: &[Life]| {
-            self.records.iter().any(|(&other, record)| {
-                let is_another = other != RECEIVER && other != seat;
-                is_another && lives.contains(&record.life) && record.since < left
-            })
-        };
-        let must_inherit = self.kind == Kind::Spsc && inherits(&[Life::Died]);
-        let is_fit = match self.records.get(&RECEIVER) {
+        let is_fit = match slept {
             // Another receiver may have come since.
-            _ if slept => self.phase == Phase::After && ending != Ending::Timeout,
-            None => ending == Ending::Timeout,
-            Some(receiver) => match receiver.life {
-                Life::Lives => ending == Ending::Timeout,
-                // Unless a sender was killed that was there, and in whose place this one may have come.
-                Life::Left if receiver.until < came => match ending {
-                    Ending::Timeout => !must_inherit,
-                    Ending::Closed => inherits(&[Life::Died, Life::Unsure]),
-                    Ending::Died => false,
-                },
-                Life::Left => ending == Ending::Closed,
-                Life::Died => ending == Ending::Died,
-                Life::Unsure => true,
-            },
+            true => self.phase == Phase::After && ending != Ending::Timeout,
+            false => self
+                .participants
+                .sender_may_be_told(seat, ending, self.kind),
         };
         if is_fit {
             Ok(())
         } else {
-            let receiver = self.records.get(&RECEIVER);
+            let receiver = self.participants.receiver();
             Err(format!(
                 "sender {seat} was told {ending:?}, of {receiver:?}"
             ))

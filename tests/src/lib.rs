@@ -2,6 +2,7 @@
 //! that it must not leave, and a look at single instructions.
 
 mod child;
+mod forked;
 pub mod instruction;
 mod kinds;
 mod nursery;
@@ -16,6 +17,7 @@ pub mod traces;
 mod words;
 
 pub use child::{Child, sleeps_of, state_of};
+pub use forked::forked;
 pub use kinds::{AnyKind, Several};
 pub use nursery::{Fork, Nursery};
 pub use random::Random;

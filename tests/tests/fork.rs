@@ -1,31 +1,16 @@
 //! What a forked child may do with the handles of its parent: nothing, harmlessly.
-#![allow(unsafe_code, reason = "forking, and memory of one's own")]
+#![allow(unsafe_code, reason = "memory of one's own")]
 
 use ipc_ring::{
     OpenError, Peer, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
     TryRecvError, TrySendError, spsc,
 };
-use ipc_ring_tests::{RingName, in_a_child, traces};
+use ipc_ring_tests::{RingName, forked, in_a_child, traces};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::Pid;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-
-/// Forks a child that does `action` and nothing else.
-fn forked(action: impl FnOnce()) -> Pid {
-    // SAFETY: glibc makes its allocator usable in the child; the harness's locks, which may be held there for ever,
-    // are not taken, since the child's output is not captured.
-    match unsafe { fork() }.unwrap() {
-        ForkResult::Parent { child } => child,
-        ForkResult::Child => {
-            let done = catch_unwind(AssertUnwindSafe(action));
-            // SAFETY: ends the process; the parent's exit handlers are not the child's business.
-            unsafe { libc::_exit(i32::from(done.is_err())) }
-        }
-    }
-}
 
 fn ends_well(child: Pid) {
     assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));

@@ -4,9 +4,11 @@
 use crate::survivors::{ring, scenes};
 use crate::victim::joins;
 use ipc_ring::OpenError;
-use ipc_ring_tests::{AnyKind, Parent, Stage, for_all_kinds, of_any_kind, state_of, traces};
+use ipc_ring_tests::{
+    AnyKind, Parent, Stage, for_all_kinds, forked, of_any_kind, state_of, traces,
+};
 use nix::sched::{CloneFlags, clone};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::Pid;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,20 +18,7 @@ use std::thread;
 /// Bytes of a stack.
 const STACK: usize = 1 << 20;
 
-/// Forks a child that does `action` and nothing else.
-fn forked(action: impl FnOnce()) -> Pid {
-    // SAFETY: glibc makes its allocator usable in the child, and no other thread prints or reads lines.
-    match unsafe { fork() }.unwrap() {
-        ForkResult::Parent { child } => child,
-        ForkResult::Child => {
-            let done = catch_unwind(AssertUnwindSafe(action));
-            // SAFETY: ends the process; the parent's exit handlers are not the child's business.
-            unsafe { libc::_exit(i32::from(done.is_err())) }
-        }
-    }
-}
-
-/// The same behind the back of the C library, as some runtimes do it.
+/// Like [`forked`], but behind the back of the C library, as some runtimes do it.
 fn cloned(mut action: impl FnMut()) -> Pid {
     let mut stack = vec![0; STACK];
     let child = Box::new(|| {
@@ -154,9 +143,7 @@ fn forks_while_another_thread_joins_rings_keep_none_of_its_places<K: AnyKind>(st
         let mut victim = scene.start("forks_while_it_joins", &[&others[0], &others[1]]);
         scene.survivors.see_it_alive(victim.id());
         let children = victim.hear();
-        victim.kill_now();
-        scene.survivors.are_told(victim.id());
-        scene.survivors.go_on();
+        scene.kill(&mut victim);
         assert_eq!(traces::locks(&others[0].path()), 0);
         let children: Vec<u32> = children
             .split(' ')

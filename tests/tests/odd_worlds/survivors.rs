@@ -90,6 +90,20 @@ impl Scene<'_> {
         assert_eq!(child.hear(), "ready");
         child
     }
+
+    /// Has the victim go on by a message.
+    pub(crate) fn let_go_on(&mut self, victim: &mut Child) {
+        victim.say("go on");
+        assert_eq!(victim.hear(), "one more");
+        self.survivors.one_more();
+    }
+
+    /// Kills the victim: the survivors are told so, and go on.
+    pub(crate) fn kill(mut self, victim: &mut Child) {
+        victim.kill_now();
+        self.survivors.are_told(victim.id());
+        self.survivors.go_on();
+    }
 }
 
 /// What everybody needs to know.

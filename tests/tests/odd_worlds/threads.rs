@@ -46,9 +46,7 @@ fn a_handle_outlives_the_thread_that_opened_it<K: AnyKind>(stage: &Stage) {
     for mut scene in scenes::<K>(stage) {
         let mut victim = scene.start("is_opened_by_a_thread", &[]);
         scene.survivors.see_it_alive(victim.id());
-        victim.say("go on");
-        assert_eq!(victim.hear(), "one more");
-        scene.survivors.one_more();
+        scene.let_go_on(&mut victim);
         scene.survivors.see_it_alive(victim.id());
         victim.say("leave");
         assert_eq!(victim.hear(), "left");
@@ -83,9 +81,7 @@ fn a_handle_that_an_ended_thread_has_left_holds_its_place_until_the_process_ends
         for mut scene in scenes::<K>(stage) {
             let mut victim = scene.start("is_left_by_a_thread", &[way]);
             scene.survivors.see_it_alive(victim.id());
-            victim.kill_now();
-            scene.survivors.are_told(victim.id());
-            scene.survivors.go_on();
+            scene.kill(&mut victim);
         }
     }
 }
@@ -153,13 +149,9 @@ fn a_process_whose_first_thread_has_ended_lives_though_it_looks_like_a_zombie<K:
             thread::yield_now();
         }
         scene.survivors.see_it_alive(victim.id());
-        victim.say("go on");
-        assert_eq!(victim.hear(), "one more");
-        scene.survivors.one_more();
+        scene.let_go_on(&mut victim);
         scene.survivors.see_it_alive(victim.id());
-        victim.kill_now();
-        scene.survivors.are_told(victim.id());
-        scene.survivors.go_on();
+        scene.kill(&mut victim);
     }
 }
 

@@ -84,15 +84,18 @@ fn is_at_work(process: u32, program: &str) -> bool {
     name.trim_end() == program && state_of(process) == 'S'
 }
 
+/// What the child does in the end, and whether it shares the descriptors until then.
+const WAYS: [(&str, &str); 4] = [
+    ("execute", "files"),
+    ("execute", ""),
+    ("exit", "files"),
+    ("exit", ""),
+];
+
 fn a_process_lives_while_its_vfork_child_shares_its_memory_and_afterwards<K: AnyKind>(
     stage: &Stage,
 ) {
-    for (way, files) in [
-        ("execute", "files"),
-        ("execute", ""),
-        ("exit", "files"),
-        ("exit", ""),
-    ] {
+    for (way, files) in WAYS {
         for mut scene in scenes::<K>(stage) {
             let arguments = [files, "ends with its parent"];
             let mut victim = scene.start("has_a_vfork_child", &arguments);
@@ -103,9 +106,7 @@ fn a_process_lives_while_its_vfork_child_shares_its_memory_and_afterwards<K: Any
             victim.say(way);
             assert_eq!(victim.hear(), "back");
             scene.survivors.see_it_alive(pid);
-            victim.say("go on");
-            assert_eq!(victim.hear(), "one more");
-            scene.survivors.one_more();
+            scene.let_go_on(&mut victim);
             if way == "exit" {
                 victim.say("wait");
                 assert_eq!(victim.hear(), "ended");
@@ -116,9 +117,7 @@ fn a_process_lives_while_its_vfork_child_shares_its_memory_and_afterwards<K: Any
                 assert_eq!(traces::held(child, &scene.ring.path()), NOTHING);
             }
             scene.survivors.see_it_alive(pid);
-            victim.kill_now();
-            scene.survivors.are_told(pid);
-            scene.survivors.go_on();
+            scene.kill(&mut victim);
         }
     }
 }
@@ -126,12 +125,7 @@ fn a_process_lives_while_its_vfork_child_shares_its_memory_and_afterwards<K: Any
 fn a_killed_process_is_dead_once_its_vfork_child_shares_its_memory_no_more<K: AnyKind>(
     stage: &Stage,
 ) {
-    for (way, files) in [
-        ("execute", "files"),
-        ("execute", ""),
-        ("exit", "files"),
-        ("exit", ""),
-    ] {
+    for (way, files) in WAYS {
         for mut scene in scenes::<K>(stage) {
             let mut victim = scene.start("has_a_vfork_child", &[files, "outlives its parent"]);
             let pid = victim.id();
@@ -207,13 +201,9 @@ fn a_process_that_runs_programs_lives_and_can_join_rings_meanwhile<K: AnyKind>(s
         victim.say("run");
         scene.survivors.see_it_alive(victim.id());
         assert_eq!(victim.hear(), "ran");
-        victim.say("go on");
-        assert_eq!(victim.hear(), "one more");
-        scene.survivors.one_more();
+        scene.let_go_on(&mut victim);
         scene.survivors.see_it_alive(victim.id());
-        victim.kill_now();
-        scene.survivors.are_told(victim.id());
-        scene.survivors.go_on();
+        scene.kill(&mut victim);
     }
 }
 
