@@ -19,12 +19,30 @@ pub(crate) mod mapped;
 #[cfg(not(loom))]
 pub(crate) mod posix;
 
-use crate::layout::{Apart, Bell, Side};
+use crate::layout::Side;
+#[cfg(test)]
+use crate::layout::{Apart, Bell};
+#[cfg(test)]
 use crate::sync::AtomicU64;
+#[cfg(not(loom))]
+use crate::sync::Ordering;
+#[cfg(test)]
 use crate::sys::futex::Futex;
 
 impl Side {
+    /// Gives the words of a new segment, which are zero, their first values. In place: a value of this type has gaps, and whatever
+    /// happened to be in them would be copied for all peers to read.
+    #[cfg(not(loom))]
+    fn begin(&self, origin: u64) {
+        self.position.0.store(origin, Ordering::Relaxed);
+        let bell = &self.bell.0;
+        for word in [&self.attention.0, &bell.answered, &bell.skipped] {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// A side whose first position is `origin`.
+    #[cfg(test)]
     fn new(origin: u64) -> Self {
         Self {
             position: Apart(AtomicU64::new(origin)),

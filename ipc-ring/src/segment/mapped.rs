@@ -152,8 +152,8 @@ impl Places {
             self.initialise_lane(lane);
         }
         if header.kind == LANES {
-            // SAFETY: the words lie in their region, aligned, and are ours alone.
-            unsafe { self.common_words().write(Side::new(0)) };
+            // SAFETY: the words lie in their region, aligned; a new object is zero, which is a value of each of them.
+            unsafe { self.common_words().as_ref() }.begin(0);
             for lane in 0..header.lanes() as usize {
                 // SAFETY: there is room for one a lane.
                 let ready = unsafe { self.ready().add(lane) };
@@ -165,10 +165,10 @@ impl Places {
 
     fn initialise_lane(&self, lane: u32) {
         let header = &self.header;
-        // SAFETY: the senders' words lie in their region, aligned, and are ours alone.
-        unsafe { self.senders(lane).write(Side::new(header.origin)) };
+        // SAFETY: the senders' words lie in their region, aligned; a new object is zero, which is a value of each of them.
+        unsafe { self.senders(lane).as_ref() }.begin(header.origin);
         // SAFETY: as above, for the receivers' words.
-        unsafe { self.receivers(lane).write(Side::new(header.origin)) };
+        unsafe { self.receivers(lane).as_ref() }.begin(header.origin);
         for index in 0..header.capacity {
             let offset = (index * header.slot_stride + header.stamp_offset) as usize;
             let stamp = first_stamp(header.origin, header.capacity, index);

@@ -28,6 +28,7 @@ mod real {
     use std::ptr;
 
     impl Futex {
+        #[cfg(test)]
         pub(crate) fn new() -> Self {
             Self {
                 word: crate::sync::AtomicU32::new(0),
