@@ -81,6 +81,21 @@ pub(crate) fn matrix(full: bool) -> Vec<Planned> {
     planned
 }
 
+/// Every scenario that there is, with messages of that size.
+#[cfg(planted)]
+pub(crate) fn all(words: usize) -> Vec<Scenario> {
+    let operations = Kind::ALL
+        .into_iter()
+        .flat_map(|kind| Op::ALL.map(|operation| (kind, operation)));
+    let operations = operations.filter(|(kind, operation)| operation.is_of(*kind));
+    let groups = operations
+        .flat_map(|(kind, operation)| CAPACITIES.map(|capacity| of(kind, operation, capacity)));
+    groups
+        .flatten()
+        .map(|scenario| Scenario { words, ..scenario })
+        .collect()
+}
+
 /// Of each sort of peers, one scenario whose real victims are struck.
 fn struck(all: &[Scenario], full: bool) -> Vec<Planned> {
     const CAPACITY: usize = 2;

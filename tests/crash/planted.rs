@@ -13,7 +13,7 @@ use ipc_ring_tests::step::{processors, stay_on};
 
 use crate::controls::Control;
 use crate::explore::{Explorer, Limits};
-use crate::matrix::{Planned, matrix};
+use crate::matrix;
 use crate::operation::Operation;
 use crate::ring::Kind;
 use crate::scenario::{self, Peer, Scenario};
@@ -124,7 +124,7 @@ const FAULTS: [Fault; 19] = [
     fault(
         "JoinUnlocked",
         "joined without the lifecycle lock",
-        &["sender/join-removed"],
+        &["sender/join-removed", "advance=call-1"],
     ),
 ];
 
@@ -157,7 +157,7 @@ const LIMITS: Limits = Limits {
 
 /// Plants every fault, on every processor at once; what the explorers report.
 pub(crate) fn run(namespace: &str) -> Result<Vec<Control>> {
-    let all = matrix(true);
+    let all = matrix::all(HINT.words);
     // What is reported below is the fault.
     let mut explorer = Explorer::new(format!("{namespace}-sound"), None, LIMITS)?;
     let sound = explorer.explore(HINT, Some(SAMPLES)).failures;
@@ -192,14 +192,13 @@ pub(crate) fn run(namespace: &str) -> Result<Vec<Control>> {
 }
 
 impl Fault {
-    fn plant(&self, namespace: &str, all: &[Planned]) -> Result<Control> {
+    fn plant(&self, namespace: &str, all: &[Scenario]) -> Result<Control> {
         let Self { name, what, words } = *self;
         let has_all_words = |scenario: &Scenario| {
             let name = scenario.to_string();
             words.iter().all(|word| name.contains(word))
         };
-        let scenarios = all.iter().map(|planned| planned.scenario);
-        let scenarios = scenarios.chain([HINT]).filter(has_all_words);
+        let scenarios = all.iter().copied().chain([HINT]).filter(has_all_words);
         let scenarios = scenarios.take(MOST_SCENARIOS).collect::<Vec<_>>();
         ensure!(!scenarios.is_empty(), "no scenario has the words {words:?}");
 
