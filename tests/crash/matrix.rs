@@ -71,7 +71,10 @@ pub(crate) fn matrix(full: bool) -> Vec<Planned> {
                     scenario,
                     samples: None,
                 }));
-                planned.extend(struck(&all, full));
+                let is_struck = full || !operation.is_long() || (group + turn).is_multiple_of(3);
+                if is_struck {
+                    planned.extend(struck(&all, full));
+                }
             }
         }
     }
