@@ -97,6 +97,24 @@ impl Entry {
     }
 }
 
+/// Changes whenever somebody joins or leaves by one of the entries: each of their sessions only grows.
+pub(crate) fn sessions<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
+    let numbers = entries.map(|entry| match entry.session() {
+        Session::Never => 0,
+        Session::Joined(number) => number * 2,
+        Session::Left(number) => number * 2 + 1,
+    });
+    numbers.fold(0, u64::wrapping_add)
+}
+
+/// What a look at several entries came to, if that was so at one moment: if none of them changed meanwhile. Otherwise a newcomer
+/// may have come after its entry was looked at, and somebody else gone before his was: as if nobody had been there.
+pub(crate) fn at_one_moment<R>(sessions: impl Fn() -> u64, look: impl FnOnce() -> R) -> Option<R> {
+    let before = sessions();
+    let seen = look();
+    (sessions() == before || planted(Fault::TornLook)).then_some(seen)
+}
+
 /// Believes an ending only if there is nothing left to do: whatever the peer did before it ended is visible by then,
 /// and was perhaps not at the last look.
 ///

@@ -3,9 +3,9 @@
 use super::endpoint::Stop;
 use crate::error::Role;
 use crate::layout::Entry;
-use crate::participant::{Dead, Session, is_alive};
+use crate::participant::{Dead, Session, at_one_moment, is_alive, sessions};
 use crate::segment::mapped::Segment;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Fault, Ordering, planted};
 use std::ops::Range;
 
 /// So many are asked for at a time, since each question is a system call; the others in the next slices.
@@ -57,7 +57,7 @@ impl Peers {
     /// Notes who ended before we joined and left us nothing. Such a session is not ours to hear of; unless a predecessor of ours
     /// died, to whom it was not bygone: then nobody may have heard.
     pub(super) fn join(&mut self, segment: &Segment, left_nothing: impl Fn(u32) -> bool) {
-        let must_inherit = segment.own_entry().is_dirty();
+        let must_inherit = segment.own_entry().is_dirty() && !planted(Fault::EndingsForgotten);
         let ended = |index| match segment.places().entry(index).session() {
             Session::Left(number) => Some(number),
             // A sender that finds a full ring and a dead receiver wants to know.
@@ -85,24 +85,15 @@ impl Peers {
 
     /// Changes whenever one of them joins or leaves.
     pub(super) fn sessions(&self, segment: &Segment) -> u64 {
-        let numbers = self.entries(segment).map(|entry| match entry.session() {
-            Session::Never => 0,
-            Session::Joined(number) => number * 2,
-            Session::Left(number) => number * 2 + 1,
-        });
-        // Each of them only grows.
-        numbers.fold(0, u64::wrapping_add)
+        sessions(self.entries(segment))
     }
 
     /// What is known of their end without asking the kernel.
     pub(super) fn known_ending(&self, segment: &Segment) -> Option<Stop> {
-        let before = self.sessions(segment);
-        let ending = self.ending_at_a_look(segment)?;
-        // Those who were looked at first may have come back before those who were looked at last went: then somebody was there all
-        // the time. Of one place there is no such thing.
-        let is_of_one_moment = self.list.len() == 1 || self.sessions(segment) == before;
-        match ending {
-            Stop::Closed if !is_of_one_moment => None,
+        let look = || self.ending_at_a_look(segment);
+        match look()? {
+            // That all of them have left was perhaps never so.
+            Stop::Closed => at_one_moment(|| self.sessions(segment), look)?,
             ending => Some(ending),
         }
     }

@@ -1,8 +1,8 @@
 //! Closing against sending: whoever hears that the sender has left has received all that it sent.
 
 use super::check;
-use crate::layout::attention;
-use crate::participant::{Session, end_unless};
+use crate::layout::{Entry, attention};
+use crate::participant::{Session, at_one_moment, end_unless, sessions};
 use crate::ring::spsc::{Consumer, Producer};
 use crate::ring::{Consume, Produce, TypedSlots};
 use crate::segment::heap::Heap;
@@ -62,6 +62,30 @@ fn closed_is_said_only_after_the_last_message() {
         sender.join().unwrap();
     };
     check(model, &[Fault::LeaveRelaxed, Fault::NoLookAfterEnding]);
+}
+
+/// Two places of senders, one after the other used by somebody, so that at every moment somebody is there.
+#[test]
+fn senders_that_take_turns_are_never_taken_for_gone() {
+    let model = || {
+        let places = Arc::new([Entry::new(), Entry::new()]);
+        places[0].join(1);
+        places[0].leave(1);
+        places[1].join(1);
+        let senders = thread::spawn({
+            let places = places.clone();
+            move || {
+                places[0].join(2);
+                places[1].leave(1);
+            }
+        });
+        let has_left = |place: &Entry| matches!(place.session(), Session::Left(_));
+        let is_nobody_there = || places.iter().all(has_left);
+        let seen = at_one_moment(|| sessions(places.iter()), is_nobody_there);
+        assert_ne!(seen, Some(true));
+        senders.join().unwrap();
+    };
+    check(model, &[Fault::TornLook, Fault::LeaveRelaxed]);
 }
 
 #[test]

@@ -66,6 +66,8 @@ faults! {
     TakeOverAtHead,
     /// The ending is read after the last look at the ring, so the last messages are missed.
     NoLookAfterEnding,
+    /// What was seen of several entries, one after the other, is taken for what was there at one moment.
+    TornLook,
     /// The leaver marks its entry Relaxed.
     LeaveRelaxed,
     /// The leaver does not ring.
@@ -120,6 +122,10 @@ faults! {
     JoinUnlocked,
     /// A joiner takes back that its predecessor left before its own entry says that it has joined.
     TakenBackEarly,
+    /// A newcomer takes the endings of before for bygone though its predecessor, which was killed, may not have heard them.
+    EndingsForgotten,
+    /// Who is refused takes the lifecycle byte to see whether it can remove the ring.
+    RefusedLocked,
     /// A ring is removed without a look whether somebody takes part in it.
     RemoveUnchecked,
 }

@@ -55,7 +55,8 @@ pub(super) enum Held {
 pub(super) fn hold_idle(object: &Object, file: &OwnedFd) -> Result<Held, Errno> {
     let is_in_use = || lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS));
     // Before the lock as well: whoever is refused, and stopped meanwhile, is in nobody's way.
-    if !planted(Fault::RemoveUnchecked) && is_in_use()? {
+    let is_asked = !planted(Fault::RemoveUnchecked) && !planted(Fault::RefusedLocked);
+    if is_asked && is_in_use()? {
         return Ok(Held::InUse);
     }
     if !lock::set(file, LIFECYCLE_BYTE, lock::Mode::Exclusive)? {
@@ -65,7 +66,7 @@ pub(super) fn hold_idle(object: &Object, file: &OwnedFd) -> Result<Held, Errno> 
     if found.st_nlink == 0 || !object.is(&found)? {
         return Ok(Held::Gone);
     }
-    if lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS))? && !planted(Fault::RemoveUnchecked) {
+    if is_in_use()? && !planted(Fault::RemoveUnchecked) {
         return Ok(Held::InUse);
     }
     Ok(Held::Idle)
@@ -125,7 +126,7 @@ pub(super) fn remove_if_empty(object: &Object, created: bool) -> Result<(), Remo
         may_go(object, &file, created).is_some()
             && lock::is_held(&file, 0, i64::from(MAX_PARTICIPANTS)) == Ok(false)
     });
-    if !may_be_removed {
+    if !may_be_removed && !planted(Fault::RefusedLocked) {
         return Err(in_use());
     }
     remove_where(object, |file| {
