@@ -28,6 +28,8 @@ pub(crate) enum Act {
     Vanish(Seat),
     /// Removes the ring, if nobody uses it.
     Remove,
+    /// The receiver leaves and comes back.
+    Return,
     /// All whom the process plays send and receive what they can, for some laps, while the victim stands still.
     Lap,
     /// The operation under test, between two markers.
@@ -88,6 +90,7 @@ impl fmt::Display for Act {
             Self::Leave(seat) => write!(f, "leave {seat}"),
             Self::Vanish(seat) => write!(f, "vanish {seat}"),
             Self::Remove => f.write_str("remove -"),
+            Self::Return => f.write_str("return -"),
             Self::Lap => f.write_str("lap -"),
             Self::Operate(operation, seat) => write!(f, "operate {seat} {operation}"),
             Self::Recover(order) => write!(f, "recover {order}"),
@@ -111,6 +114,7 @@ impl FromStr for Act {
             "leave" => Self::Leave(rest.parse()?),
             "vanish" => Self::Vanish(rest.parse()?),
             "remove" => Self::Remove,
+            "return" => Self::Return,
             "lap" => Self::Lap,
             "operate" => {
                 let (seat, operation) = rest.split_once(' ').context("operate as whom?")?;

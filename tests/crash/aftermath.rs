@@ -42,18 +42,12 @@ fn world_at(
 /// The victim is killed, and those who die with it.
 pub(crate) fn kill_in(world: &mut World, scenario: &Scenario, phase: Phase) {
     let operation = scenario.operation;
-    let comes_or_leaves = operation.is_long()
-        || matches!(
-            operation,
-            Operation::SenderLeave | Operation::SenderLeaveOpen | Operation::ReceiverLeave
-        );
     if operation == Operation::Clone {
         world.killed(&[FIRST], false);
     }
     let is_there = operation.is_a_call() || phase != Phase::Before;
-    let removes = matches!(operation, Operation::Remove | Operation::RemoveInUse);
-    if is_there && !removes {
-        let is_unsure = comes_or_leaves && phase == Phase::During;
+    if is_there && operation.takes_part() {
+        let is_unsure = operation.comes_or_leaves() && phase == Phase::During;
         world.killed(&[operation.seat()], is_unsure);
     } else {
         world.killed(&[], false);

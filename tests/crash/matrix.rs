@@ -185,7 +185,8 @@ fn backlogs(operation: Operation, capacity: usize) -> Vec<usize> {
         | Op::ReceiverTakeover
         | Op::LastLeave
         | Op::Remove
-        | Op::RemoveInUse => (0..=capacity).collect(),
+        | Op::RemoveInUse
+        | Op::JoinRefused => (0..=capacity).collect(),
     }
 }
 
@@ -226,7 +227,7 @@ fn peers(
 ) -> Vec<Peer> {
     let mut peers = match operation {
         Op::Create | Op::Remove | Op::LastLeave | Op::JoinRemoved => return vec![Peer::Absent],
-        Op::RemoveInUse => return vec![Peer::Dies, Peer::Lives],
+        Op::RemoveInUse | Op::JoinRefused => return vec![Peer::Dies, Peer::Lives],
         Op::SendWaiting | Op::RecvWaiting | Op::RecvTimeout => return vec![Peer::Lives],
         Op::SenderLeave
         | Op::SenderLeaveOpen

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use ipc_ring::{TryRecvError, TrySendError, remove_in};
+use ipc_ring::{OpenError, TryRecvError, TrySendError, remove_in};
 use ipc_ring_tests::step::marker;
 
 use crate::event::{Ending, Event, RECEIVER, Seat};
@@ -119,6 +119,19 @@ impl<const N: usize, K: Carries> Handles<N, K> {
             | Op::ReceiverJoin
             | Op::ReceiverTakeover
             | Op::ReceiverRecovery => self.come(operation, seat),
+            Op::JoinRefused => {
+                let builder = self.ring.creator::<Words<N>, K>();
+                let refused = between_markers(|| builder.sender().map(drop));
+                match refused {
+                    Err(OpenError::RoleTaken { .. } | OpenError::TooManySenders { .. }) => {
+                        self.say(Event::Refused)
+                    }
+                    other => {
+                        other.context("coming as one sender too many")?;
+                        bail!("one sender too many was let in")
+                    }
+                }
+            }
             Op::Remove | Op::RemoveInUse => {
                 let object = &self.ring.object;
                 let removed = between_markers(|| remove_in(&object.namespace, &object.name));

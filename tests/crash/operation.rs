@@ -40,6 +40,8 @@ pub(crate) enum Operation {
     SenderJoin,
     /// A ring that nobody uses, and that somebody removes meanwhile.
     JoinRemoved,
+    /// A ring in which no place is free.
+    JoinRefused,
     Clone,
     /// In the place of somebody who died between two calls.
     SenderTakeover,
@@ -62,7 +64,7 @@ impl Operation {
     /// Messages of a batch at most.
     pub(crate) const BATCH: usize = 3;
 
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::TrySend,
         Self::TrySendFull,
         Self::SendWaiting,
@@ -84,6 +86,7 @@ impl Operation {
         Self::Create,
         Self::SenderJoin,
         Self::JoinRemoved,
+        Self::JoinRefused,
         Self::Clone,
         Self::SenderTakeover,
         Self::SenderRecovery,
@@ -118,6 +121,7 @@ impl Operation {
             Self::Create => "create",
             Self::SenderJoin => "sender/join",
             Self::JoinRemoved => "sender/join-removed",
+            Self::JoinRefused => "sender/join-refused",
             Self::Clone => "sender/clone",
             Self::SenderTakeover => "sender/take-over",
             Self::SenderRecovery => "sender/recovery",
@@ -137,6 +141,7 @@ impl Operation {
             Op::Create
                 | Op::SenderJoin
                 | Op::JoinRemoved
+                | Op::JoinRefused
                 | Op::Clone
                 | Op::SenderTakeover
                 | Op::SenderRecovery
@@ -195,6 +200,7 @@ impl Operation {
             Op::Create
             | Op::SenderJoin
             | Op::JoinRemoved
+            | Op::JoinRefused
             | Op::Clone
             | Op::SenderTakeover
             | Op::SenderRecovery
@@ -233,6 +239,20 @@ impl Operation {
                     | Op::Drain
                     | Op::ReceiverLeave
             )
+    }
+
+    /// Whether the victim takes part, at the latest when it is done.
+    pub(crate) fn takes_part(self) -> bool {
+        !matches!(self, Op::Remove | Op::RemoveInUse | Op::JoinRefused)
+    }
+
+    /// Whether the victim comes or leaves in it: before it returns, nobody can say whether it is there.
+    pub(crate) fn comes_or_leaves(self) -> bool {
+        let leaves = matches!(
+            self,
+            Op::SenderLeave | Op::SenderLeaveOpen | Op::ReceiverLeave
+        );
+        leaves || self.is_long() && self.takes_part()
     }
 
     /// Whether it ends the ring, if nothing happens.

@@ -49,6 +49,8 @@ pub(crate) struct InFlight {
     pub(crate) takes: Vec<Tag>,
     /// Whether it may take a place for a message and leave it empty.
     pub(crate) claims: bool,
+    /// Whether it may be there or not, as long as it is in its call.
+    pub(crate) comes_or_leaves: bool,
     /// Whether it removes the ring, with all that is in it.
     pub(crate) removes: bool,
 }
@@ -168,6 +170,7 @@ impl World {
         self.removes |= in_flight.removes;
         self.sending.extend(in_flight.sends.iter().map(open));
         self.taking.extend(in_flight.takes.iter().map(open));
+        self.participants.somebody_comes_or_leaves |= in_flight.comes_or_leaves;
         if self.kind == Kind::Mpsc && in_flight.claims && in_flight.sends.is_empty() {
             self.empty_places += 1;
         }
@@ -180,6 +183,7 @@ impl World {
         in_flight: &InFlight,
         events: &[Event],
     ) -> Result<(), Violation> {
+        self.participants.somebody_comes_or_leaves = false;
         if in_flight.removes {
             self.queues.clear();
             self.taking.clear();
@@ -219,6 +223,7 @@ impl World {
     pub(crate) fn killed(&mut self, seats: &[Seat], is_unsure: bool) {
         self.participants.time_passes();
         self.phase = Phase::After;
+        self.participants.somebody_comes_or_leaves = false;
         // From now on, it is for survivors to remove what there is.
         self.is_removed = false;
         for &seat in seats {

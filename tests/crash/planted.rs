@@ -30,7 +30,7 @@ const fn fault(name: &'static str, what: &'static str, words: &'static [&'static
 }
 
 /// Those of the issue of every crash-safe queue, and one of our own for each protocol.
-const FAULTS: [Fault; 19] = [
+const FAULTS: [Fault; 21] = [
     fault(
         "PublishEarly",
         "spsc: publish before payload",
@@ -125,6 +125,16 @@ const FAULTS: [Fault; 19] = [
         "JoinUnlocked",
         "joined without the lifecycle lock",
         &["sender/join-removed", "advance=call-1"],
+    ),
+    fault(
+        "EndingsForgotten",
+        "an ending dies with who was to hear it",
+        &["try_recv/empty", "peer=left"],
+    ),
+    fault(
+        "RefusedLocked",
+        "who is refused locks the ring",
+        &["sender/join-refused", "peer=lives"],
     ),
 ];
 

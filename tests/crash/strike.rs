@@ -17,6 +17,9 @@ use crate::walk::Exploration;
 /// So many system calls are struck of an operation that would go on for ever.
 const MOST_OF_A_WAIT: usize = 40;
 
+/// Of the entries and exits of system calls, one of so many is a place to stop at. Odd, so that it meets both.
+const SYSTEM_CALLS_A_STOP: usize = 3;
+
 /// Where a victim is struck.
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -78,8 +81,13 @@ impl Explorer {
                 .iter()
                 .filter(|image| image.moment.phase == Phase::During);
             let changes = changes.map(|image| image.first_step);
-            for instruction in changes.chain(samples) {
-                let place = Place::Instruction(instruction);
+            let instructions = changes.chain(samples).map(Place::Instruction);
+            // The kernel's state, which changes in system calls, is what matters to others while somebody comes or leaves.
+            let all = report.strikes.at_system_calls;
+            let some = SYSTEM_CALLS_A_STOP.min(all.max(1));
+            let calls = (1..=all).step_by(some).map(Place::SystemCall);
+            let calls = calls.filter(|_| scenario.operation.is_long());
+            for place in instructions.chain(calls) {
                 if self.strike_once(exploration, place, Deed::Stop, report)? {
                     report.strikes.stops += 1;
                 }
@@ -151,9 +159,11 @@ impl Explorer {
                 Deed::Kill => Phase::During,
                 Deed::Stop => {
                     victim.leave_stopped()?;
-                    let lapped = self.peers.perform(&Act::Lap, self.limits.silence)?;
-                    if let Err(violation) = world.see(&lapped) {
-                        return Ok(Outcome::Judged(Err(violation)));
+                    for act in meanwhile(operation) {
+                        let events = self.peers.perform(&act, self.limits.silence)?;
+                        if let Err(violation) = world.see(&events) {
+                            return Ok(Outcome::Judged(Err(violation)));
+                        }
                     }
                     let result = victim.go_on_to_the_end();
                     let result = result.map_err(|error| anyhow!("it was let go on: {error:#}"))?;
@@ -199,18 +209,30 @@ fn is_a_wait(operation: Operation) -> bool {
     matches!(operation, Operation::SendWaiting | Operation::RecvWaiting)
 }
 
-/// Whether what the victim comes to when it is let go on is known, whatever the others did.
+/// What the others do while the victim stands still.
+fn meanwhile(operation: Operation) -> Vec<Act> {
+    match operation {
+        Operation::JoinRefused => vec![Act::Return, Act::Lap],
+        _ => vec![Act::Lap],
+    }
+}
+
+/// Whether what the victim comes to when it is let go on is known, whatever the others did. (Who removes a ring keeps others from
+/// coming as long as it stands still.)
 fn can_be_stopped(scenario: &Scenario) -> bool {
+    let operation = scenario.operation;
+    let carries_messages = matches!(
+        operation,
+        Operation::TrySend
+            | Operation::ReservePublish
+            | Operation::ReserveDrop
+            | Operation::SendSlice
+            | Operation::TryRecv
+            | Operation::PeekConsume
+            | Operation::RecvSlice
+            | Operation::Drain
+    );
+    let keeps_the_ring = operation.comes_or_leaves() && !operation.ends_the_ring();
     scenario.peer == Peer::Lives
-        && matches!(
-            scenario.operation,
-            Operation::TrySend
-                | Operation::ReservePublish
-                | Operation::ReserveDrop
-                | Operation::SendSlice
-                | Operation::TryRecv
-                | Operation::PeekConsume
-                | Operation::RecvSlice
-                | Operation::Drain
-        )
+        && (carries_messages || keeps_the_ring || operation == Operation::JoinRefused)
 }

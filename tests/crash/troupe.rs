@@ -140,6 +140,10 @@ impl<const N: usize, K: Carries> Troupe for Handles<N, K> {
                 let removed = remove_in(&object.namespace, &object.name);
                 self.tell_removed(removed)
             }
+            Act::Return => {
+                self.leave(RECEIVER)?;
+                self.join(RECEIVER)
+            }
             Act::Lap => self.lap(),
             Act::Operate(operation, seat) => self.operate(*operation, *seat),
             Act::Recover(order) => self.recover(*order),

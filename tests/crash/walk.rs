@@ -60,6 +60,7 @@ impl Exploration {
                 _ => None,
             }),
             claims: operation.claims(),
+            comes_or_leaves: operation.comes_or_leaves(),
             removes: operation.ends_the_ring(),
         }
     }

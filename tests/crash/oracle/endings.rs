@@ -42,6 +42,8 @@ pub(super) struct Record {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Participants {
     records: BTreeMap<Seat, Record>,
+    /// Somebody is in a call of which nobody can say yet whether he is there.
+    pub(super) somebody_comes_or_leaves: bool,
     /// In events.
     now: usize,
 }
@@ -190,9 +192,10 @@ impl Participants {
         let must_close = any(&[Life::Left], &[Hears::Must]);
         let may_close = any(&[Life::Left, Life::Unsure], &[Hears::Must, Hears::May]);
         let is_one_there = senders().any(|record| record.life == Life::Lives);
-        // While the victim stands still in its call, it lives; and where it came or left, it may be there or not.
         let is_fit = match ending {
             Ending::Died => may_die,
+            // Whoever comes may be there, and whoever leaves may be gone.
+            _ if self.somebody_comes_or_leaves => !must_die,
             Ending::Closed => !must_die && !is_one_there && may_close,
             Ending::Timeout => !must_die && (is_one_there || !must_close),
         };
@@ -236,6 +239,7 @@ impl Participants {
         };
         let must_inherit = kind == Kind::Spsc && inherits(&[Life::Died]);
         match self.records.get(&RECEIVER) {
+            _ if self.somebody_comes_or_leaves => true,
             None => ending == Ending::Timeout,
             Some(receiver) => match receiver.life {
                 Life::Lives => ending == Ending::Timeout,
