@@ -4,11 +4,12 @@ use ipc_ring::{
     OpenError, RecvError, RecvTimeoutError, RemoveError, SendError, ShmMessage, TryRecvError, Wait,
     remove, remove_in, spsc,
 };
-use ipc_ring_tests::{Parent, RingName, in_a_child, sandbox, seize, skip, stage, traces};
+use ipc_ring_tests::{
+    Parent, RingName, idle, in_a_child, sandbox, says, seize, skip, stage, traces,
+};
 use nix::sys::resource::Resource;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::mkfifo;
-use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -35,22 +36,6 @@ mod there {
         pub(crate) time: u64,
         pub(crate) price: f32,
         pub(crate) size: u32,
-    }
-}
-
-/// Checks that the text of an error has all of `words`.
-fn says(error: impl Display, words: &[&str]) {
-    let text = error.to_string();
-    for word in words {
-        assert!(text.contains(word), "{word:?} is missing: {text}");
-    }
-}
-
-/// A ring with so many messages that nobody uses.
-fn idle(ring: &str, capacity: usize, messages: u64) {
-    let mut tx = spsc::<u64>(ring).capacity(capacity).sender().unwrap();
-    for number in 0..messages {
-        tx.send(number).unwrap();
     }
 }
 
