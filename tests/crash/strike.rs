@@ -20,6 +20,9 @@ const MOST_OF_A_WAIT: usize = 40;
 /// Of the entries and exits of system calls, one of so many is a place to stop at. Odd, so that it meets both.
 const SYSTEM_CALLS_A_STOP: usize = 3;
 
+/// Entries and exits of system calls in a marker, at most, before it raises its signal.
+const STOPS_OF_A_MARKER: usize = 8;
+
 /// Where a victim is struck.
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -83,9 +86,13 @@ impl Explorer {
             let changes = changes.map(|image| image.first_step);
             let instructions = changes.chain(samples).map(Place::Instruction);
             // The kernel's state, which changes in system calls, is what matters to others while somebody comes or leaves.
-            let all = report.strikes.at_system_calls;
-            let some = SYSTEM_CALLS_A_STOP.min(all.max(1));
-            let calls = (1..=all).step_by(some).map(Place::SystemCall);
+            // The last ones are the marker's, which raises the same signal.
+            let all = report
+                .strikes
+                .at_system_calls
+                .saturating_sub(STOPS_OF_A_MARKER);
+            let calls = (1..=all).step_by(SYSTEM_CALLS_A_STOP);
+            let calls = calls.map(Place::SystemCall);
             let calls = calls.filter(|_| scenario.operation.is_long());
             for place in instructions.chain(calls) {
                 if self.strike_once(exploration, place, Deed::Stop, report)? {

@@ -194,8 +194,8 @@ impl Participants {
         let is_one_there = senders().any(|record| record.life == Life::Lives);
         let is_fit = match ending {
             Ending::Died => may_die,
-            // Whoever comes may be there, and whoever leaves may be gone.
-            _ if self.somebody_comes_or_leaves => !must_die,
+            // Whoever comes may be there, in the place of somebody dead; and whoever leaves may be gone.
+            _ if self.somebody_comes_or_leaves => true,
             Ending::Closed => !must_die && !is_one_there && may_close,
             Ending::Timeout => !must_die && (is_one_there || !must_close),
         };
