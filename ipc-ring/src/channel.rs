@@ -324,10 +324,15 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// Takes a sender's role: the only one's, or one of several. A predecessor's messages stay, and this sender goes on behind
     /// them.
     ///
+    /// That a receiver left before now is not told: the ring takes messages for the next one. Unless the ring is for one sender
+    /// and the last one died: then nobody may have heard it, and it is told. That a receiver died before now is told once the ring
+    /// is full.
+    ///
     /// # Errors
     ///
     /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living sender of a ring for one;
-    /// [`OpenError::TooManySenders`] is said if a ring for several has as many as it was created for.
+    /// [`OpenError::TooManySenders`] is said if a ring for several has as many as it was created for. Where one of these places
+    /// seems to be a dying process's, that is said after waiting for up to a second.
     pub fn sender(self) -> Result<Sender<T, K>, OpenError> {
         let segment = self.attach(Role::Sender)?;
         Ok(Sender::join(segment, self.keep_open))
@@ -340,7 +345,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living receiver, if there is one.
+    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living receiver, if there is one. If that seems to be a dying
+    /// process, it is said after waiting for up to a second.
     pub fn receiver(self) -> Result<Receiver<T, K>, OpenError> {
         let segment = self.attach(Role::Receiver)?;
         Ok(Receiver::join(segment, self.keep_open))

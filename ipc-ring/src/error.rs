@@ -143,7 +143,8 @@ pub enum OpenError {
         /// The file name of its holder's program.
         program: String,
     },
-    /// As many senders as the ring was created for are alive.
+    /// As many senders as the ring was created for are alive, by the kernel's word. Said after a second if some of them seem to be
+    /// on their way out.
     TooManySenders {
         /// How many that is.
         most: u32,

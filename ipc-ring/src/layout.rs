@@ -28,14 +28,15 @@
 //!  16  u32   kind             1 SPSC, 2 MPSC, 3 lanes  16  u32   pid, in the holder's namespace
 //!  20  u32   wait             0 = spin, 1 = futex      20  u32   role      1 sender, 2 receiver
 //!  24  u32   flags            bit 0: remove when idle  24  u8[32] program, padded with zeros
+//!                                                     56  u64   bygone_to_receiver, a session number
 //!  28  u32   participants                              64  u64   messages  sent or received by this session, or
-//!  32  u64   capacity, slots of a lane, a power of 2                       where it began (see below)
+//!  32  u64   capacity, slots of a lane, a power of 2                       where it began
 //!  40  u32   message_size, bytes                       72  u64   waits     for room or for messages
 //!  44  u32   message_align, bytes                      80  u64   sleeps
 //!  48  u64   slot_stride, bytes                        88  u64   wakes     of the other side
 //!  56  u64   stamp_offset in a slot, bytes             96  u64   skipped   where it began, of the word below
 //!  64  u64   segment_size, bytes                      104  u64   corrupt   messages dropped
-//!  72  u64   page_size, bytes
+//!  72  u64   page_size, bytes                         112  u64   bygone_to_sender, a session number
 //!  80  u64   participants_offset                     words of a side of a lane
 //!  88  u64   receivers_offset                          0  u64 position    receivers: head
 //!  96  u64   senders_offset                                               senders: SPSC, lanes: announced; MPSC: hint
@@ -429,14 +430,15 @@ pub(crate) struct Call<'a> {
     pub(crate) futex: &'a Futex,
 }
 
-/// Who holds a participant's index, and what it did. Written by the holder of the index's lock.
+/// Who holds a participant's index, what it did, and which endings its role has done with. Written by the holder of the index's
+/// lock, but for one word.
 #[repr(C, align(128))]
 pub(crate) struct Entry {
     /// `number << 2 | state`; Release by the holder, Acquire by everybody.
     pub(crate) session: AtomicU64,
-    /// For people to read.
+    /// For people to read, and for a newcomer who decides how long to wait for the kernel's word.
     pub(crate) start_time: AtomicU64,
-    /// For people to read; in the holder's pid namespace.
+    /// Likewise; in the holder's pid namespace.
     pub(crate) pid: AtomicU32,
     /// For people to read: 1 a sender, 2 a receiver.
     pub(crate) role: AtomicU32,
@@ -445,8 +447,12 @@ pub(crate) struct Entry {
     /// Of a sender: its last session that the receiver's role need not hear of, since it had ended and left nothing when a
     /// receiver came. Written by receivers.
     pub(crate) bygone_to_receiver: AtomicU64,
-    /// On a line of their own.
+    /// Begin a line of their own.
     pub(crate) counters: Counters,
+    /// Of a sender: the receiver's last session that this role need not hear of, since it had ended when a sender came. Written
+    /// by the holder.
+    pub(crate) bygone_to_sender: AtomicU64,
+    pub(crate) reserved: AtomicU64,
 }
 
 /// What a participant did since it joined; for people to read.
@@ -465,10 +471,6 @@ pub(crate) struct Counters {
     pub(crate) skipped: AtomicU64,
     /// Messages that a receiver dropped because they were not values of their type.
     pub(crate) corrupt: AtomicU64,
-    /// Of a sender, no counter: the receiver's last session that this role need not hear of, since it had ended when a sender
-    /// came. Written by the holder.
-    pub(crate) bygone: AtomicU64,
-    pub(crate) reserved: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -498,6 +500,7 @@ mod exact {
         assert!(offset_of!(Entry, program) == 24);
         assert!(offset_of!(Entry, counters) == CACHE_LINE);
         assert!(offset_of!(Counters, corrupt) == 40);
+        assert!(offset_of!(Entry, bygone_to_sender) == 112);
     };
 }
 
@@ -531,9 +534,9 @@ impl Entry {
                 wakes: AtomicU64::new(0),
                 skipped: AtomicU64::new(0),
                 corrupt: AtomicU64::new(0),
-                bygone: AtomicU64::new(0),
-                reserved: AtomicU64::new(0),
             },
+            bygone_to_sender: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
         }
     }
 }

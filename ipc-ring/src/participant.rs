@@ -8,8 +8,9 @@
 //! "Dead" is said once the kernel has torn the process's memory down. No store of the dead comes after that,
 //! which is why no timeout is needed, and why what the dead did store is visible to whoever has asked.
 //!
-//! Entries say more, for people (pid, program), and one thing for the protocol: whether the last holder of the
-//! index left or just stopped being. Its writer is the holder of the lock:
+//! Entries say more, for people (pid, program), and two things for the protocol. One is which endings of the other side are
+//! bygone: nobody of this side need hear of them (`Peers::join`). The other is whether the last holder of the index left or just
+//! stopped being. Its writer is the holder of the lock:
 //!
 //! ```text
 //!            join: number + 1                 leave
@@ -171,8 +172,6 @@ mod living {
                 wakes,
                 skipped,
                 corrupt,
-                bygone: _,
-                reserved: _,
             } = &self.counters;
             for counter in [messages, waits, sleeps, wakes, skipped, corrupt] {
                 counter.store(0, Ordering::Relaxed);

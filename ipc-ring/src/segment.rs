@@ -19,9 +19,11 @@ pub(crate) mod mapped;
 #[cfg(not(loom))]
 pub(crate) mod posix;
 
-use crate::layout::Side;
 #[cfg(test)]
-use crate::layout::{Apart, Bell};
+use crate::layout::Apart;
+#[cfg(any(test, not(loom)))]
+use crate::layout::Bell;
+use crate::layout::Side;
 #[cfg(test)]
 use crate::sync::AtomicU64;
 #[cfg(not(loom))]
@@ -34,11 +36,21 @@ impl Side {
     /// happened to be in them would be copied for all peers to read.
     #[cfg(not(loom))]
     fn begin(&self, origin: u64) {
-        self.position.0.store(origin, Ordering::Relaxed);
-        let bell = &self.bell.0;
-        for word in [&self.attention.0, &bell.answered, &bell.skipped] {
+        let Self {
+            position,
+            attention,
+            bell,
+        } = self;
+        let Bell {
+            answered,
+            futex,
+            skipped,
+        } = &bell.0;
+        position.0.store(origin, Ordering::Relaxed);
+        for word in [&attention.0, answered, skipped] {
             word.store(0, Ordering::Relaxed);
         }
+        futex.begin();
     }
 
     /// A side whose first position is `origin`.

@@ -38,6 +38,9 @@ pub(crate) enum Act {
     Recover(Order),
 }
 
+/// How many times survivors must have filled and emptied the ring when they have recovered.
+pub(crate) const LAPS: usize = 3;
+
 /// In which order survivors look after the crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Order {

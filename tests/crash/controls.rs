@@ -38,7 +38,7 @@ const SENDING: Scenario = Scenario {
     history: 6,
     backlog: 1,
     peer: Peer::Dies,
-    advance: scenario::Moment::Never,
+    advance: scenario::Advance::Never,
     by: 0,
     wreck: 0,
 };

@@ -15,6 +15,8 @@ pub(crate) const FIRST: Seat = 1;
 pub(crate) const SECOND: Seat = 2;
 /// A sender that comes in the operation.
 pub(crate) const NEWCOMER: Seat = 3;
+/// The first of those who come after the crash.
+pub(crate) const FIRST_SUCCESSOR: Seat = 8;
 
 /// What a waiting call was told about the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::operation::Operation;
 use crate::ring::Kind;
-use crate::scenario::{Moment, Peer, Scenario};
+use crate::scenario::{Advance, Peer, Scenario};
 
 use Operation as Op;
 
@@ -110,7 +110,7 @@ fn struck(all: &[Scenario], full: bool) -> Vec<Planned> {
     let one_of = |peer| {
         let sort = all.iter().filter(|scenario| {
             scenario.peer == peer
-                && matches!(scenario.advance, Moment::Never | Moment::Asleep)
+                && !matches!(scenario.advance, Advance::Change(_))
                 && (full != is_long || scenario.capacity == CAPACITY)
         });
         let sort = sort.copied().collect::<Vec<_>>();
@@ -265,19 +265,24 @@ fn peers(
     peers
 }
 
-fn advances(kind: Kind, operation: Operation, peer: Peer, capacity: usize) -> Vec<(Moment, usize)> {
+fn advances(
+    kind: Kind,
+    operation: Operation,
+    peer: Peer,
+    capacity: usize,
+) -> Vec<(Advance, usize)> {
     match operation {
         // Until the receiver has taken one of each lane.
-        Op::SendWaiting => return vec![(Moment::Asleep, kind.senders())],
-        Op::RecvWaiting => return vec![(Moment::Asleep, 1)],
+        Op::SendWaiting => return vec![(Advance::Asleep, kind.senders())],
+        Op::RecvWaiting => return vec![(Advance::Asleep, 1)],
         Op::JoinRemoved => {
             return (1..=CALLS_OF_JOINING)
-                .map(|number| (Moment::SystemCall(number), 1))
+                .map(|number| (Advance::SystemCall(number), 1))
                 .collect();
         }
         _ => {}
     }
-    let mut advances = vec![(Moment::Never, 0)];
+    let mut advances = vec![(Advance::Never, 0)];
     let goes_on = matches!(peer, Peer::Dies | Peer::Lives)
         && matches!(
             operation,
@@ -294,7 +299,7 @@ fn advances(kind: Kind, operation: Operation, peer: Peer, capacity: usize) -> Ve
         let mut by = vec![1, capacity];
         by.dedup();
         for change in 1..=3 {
-            advances.extend(by.iter().map(|&by| (Moment::Change(change), by)));
+            advances.extend(by.iter().map(|&by| (Advance::Change(change), by)));
         }
     }
     advances

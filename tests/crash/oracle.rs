@@ -6,14 +6,14 @@
 
 mod endings;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
+use crate::act::LAPS;
 use crate::event::{Ending, Event, RECEIVER, Seat};
 use crate::message::Tag;
 use crate::operation::Operation;
 use crate::oracle::endings::{Hears, Life, Participants};
-use crate::recovery::LAPS;
 use crate::ring::Kind;
 
 /// What broke the promise.
@@ -123,7 +123,7 @@ impl World {
             removes: false,
             empty_places: 0,
             phase: Phase::Before,
-            participants: Participants::default(),
+            participants: Participants::new(kind),
             received_after: 0,
             is_removed: false,
         }
@@ -281,8 +281,12 @@ impl World {
             Event::Joined(seat) => self.join(*seat),
             Event::Left(seat) => self.participants.end(*seat, Life::Left),
             Event::Vanished(seat) => self.participants.end(*seat, Life::Died),
-            Event::Asleep(RECEIVER) => self.receiver_sleeps = true,
+            Event::Asleep(RECEIVER) => {
+                self.receiver_sleeps = true;
+                self.participants.falls_asleep(RECEIVER);
+            }
             Event::Asleep(seat) => {
+                self.participants.falls_asleep(*seat);
                 let sequence = self.sent.get(seat).copied().unwrap_or_default() + 1;
                 let tag = Tag {
                     sender: *seat,
@@ -301,6 +305,9 @@ impl World {
             Event::Told(seat, ending) => self.told_to_sender(*seat, *ending)?,
             Event::Removed => {
                 // Whoever removes a ring removes what is in it.
+                if let Some(seat) = self.participants.living().first() {
+                    return Err(format!("the ring was removed while {seat} used it"));
+                }
                 let is_over = self.phase == Phase::After;
                 if let Some(queued) = self.queues.values().flatten().find(|_| is_over) {
                     return Err(format!("message {} was removed with the ring", queued.tag));
@@ -378,11 +385,10 @@ impl World {
         let left_over = match self.kind {
             Kind::Lanes => {
                 let left = self.queues.iter();
-                let left = left.filter(|(owner, _)| self.participants.has_ended(**owner));
-                let in_flight = self
-                    .sending
-                    .iter()
-                    .filter(|(_, flight)| *flight == Flight::Open);
+                let left = left.filter(|(owner, _)| self.participants.had_ended(**owner, seat));
+                let in_flight = self.sending.iter().filter(|(tag, flight)| {
+                    *flight == Flight::Open && self.participants.had_ended(tag.sender, seat)
+                });
                 left.map(|(_, queue)| queue.len()).sum::<usize>() + in_flight.count()
             }
             Kind::Spsc | Kind::Mpsc => 0,
@@ -462,7 +468,9 @@ impl World {
             return Ok(());
         }
         if self.phase == Phase::After {
-            for queue in 0..=Seat::MAX {
+            let tags = self.sending.iter().map(|(tag, _)| tag.sender);
+            let owners = self.queues.keys().copied().chain(tags);
+            for queue in owners.collect::<BTreeSet<_>>() {
                 self.nothing_in_flight_is_there(queue, true)?;
             }
             self.empty_places = 0;
@@ -544,18 +552,20 @@ impl World {
     }
 
     fn told_to_receiver(&mut self, ending: Ending) -> Result<(), String> {
-        if std::mem::take(&mut self.receiver_sleeps) {
-            // It was told before much that was said since: by then, nothing of this need have been so.
-            return match ending {
-                Ending::Died => {
-                    self.participants.death_was_told();
-                    Ok(())
-                }
-                Ending::Closed => Ok(()),
-                Ending::Timeout => Err("who slept was told nothing".to_owned()),
-            };
+        if !std::mem::take(&mut self.receiver_sleeps) {
+            return self.asked_in_vain(ending);
         }
-        self.asked_in_vain(ending)
+        // It was told before much that was said since; but not before what was there when the victim was killed.
+        let is_certain = |queued: &&Queued| !queued.may_be_gone && queued.phase != Phase::After;
+        let queued = self.queues.values().flatten().find(is_certain);
+        let due = self
+            .sending
+            .iter()
+            .find(|(_, flight)| *flight == Flight::Due);
+        match queued.map(|queued| queued.tag).or(due.map(|&(tag, _)| tag)) {
+            Some(tag) => Err(format!("who slept was told {ending:?}, with {tag} there")),
+            None => self.participants.told_to_sleeping_receiver(ending),
+        }
     }
 
     /// The receiver found no message, and asked about everybody.
@@ -569,17 +579,19 @@ impl World {
     }
 
     fn told_to_sender(&mut self, seat: Seat, ending: Ending) -> Result<(), String> {
-        let slept = self.waiting.iter().any(|(tag, _)| tag.sender == seat);
-        self.waiting.retain(|(tag, _)| tag.sender != seat);
+        let waiting = self.waiting.iter().position(|(tag, _)| tag.sender == seat);
+        let waited = waiting.map(|index| self.waiting.remove(index));
         if self.removes {
             return Ok(());
         }
-        let is_fit = match slept {
-            // Another receiver may have come since.
-            true => self.phase == Phase::After && ending != Ending::Timeout,
-            false => self
-                .participants
-                .sender_may_be_told(seat, ending, self.kind),
+        let is_fit = match waited {
+            Some((tag, Flight::There)) => {
+                return Err(format!(
+                    "who sent {tag}, which arrived, was told {ending:?}"
+                ));
+            }
+            Some(_) => self.participants.sleeping_sender_may_be_told(seat, ending),
+            None => self.participants.sender_may_be_told(seat, ending),
         };
         if is_fit {
             Ok(())

@@ -5,17 +5,11 @@ use std::sync::Mutex;
 use anyhow::{Context as _, Result, bail, ensure};
 use ipc_ring::{OpenError, RemoveError, remove_in};
 
-use crate::act::Order;
-use crate::event::{Ending, Event, RECEIVER, Seat};
+use crate::act::{LAPS, Order};
+use crate::event::{Ending, Event, FIRST_SUCCESSOR, RECEIVER};
 use crate::leftover;
 use crate::ring::Carries;
 use crate::troupe::{Handles, JUST_ASK, PATIENCE};
-
-/// How many times survivors must have filled and emptied the ring.
-pub(crate) const LAPS: usize = 3;
-
-/// The first of those who come after the crash.
-pub(crate) const FIRST_SUCCESSOR: Seat = 8;
 
 /// So often a receiver is told something other than a message before there is nothing more to tell.
 const MOST_ENDINGS: usize = 4;

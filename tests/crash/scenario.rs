@@ -61,7 +61,7 @@ impl FromStr for Peer {
 
 /// When the others go on while the victim stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Moment {
+pub(crate) enum Advance {
     Never,
     /// After the operation has changed the segment so often.
     Change(usize),
@@ -71,7 +71,7 @@ pub(crate) enum Moment {
     Asleep,
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for Advance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Never => f.write_str("never"),
@@ -82,7 +82,7 @@ impl fmt::Display for Moment {
     }
 }
 
-impl FromStr for Moment {
+impl FromStr for Advance {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -113,7 +113,7 @@ pub(crate) struct Scenario {
     pub(crate) backlog: usize,
     pub(crate) peer: Peer,
     /// When the others send or receive `by` messages each amid the operation.
-    pub(crate) advance: Moment,
+    pub(crate) advance: Advance,
     pub(crate) by: usize,
     /// How many times a predecessor that was killed had changed the segment; 0 if none was.
     pub(crate) wreck: usize,

@@ -10,7 +10,7 @@ use crate::explore::{Explorer, Report};
 use crate::image::Phase;
 use crate::operation::Operation;
 use crate::oracle::{InFlight, Violation};
-use crate::scenario::{Peer, Scenario};
+use crate::scenario::{Advance, Peer, Scenario};
 use crate::step::Victim;
 use crate::walk::Exploration;
 
@@ -70,7 +70,7 @@ impl Explorer {
         let samples =
             (0..samples as u64).map(|sample| (2 * sample + 1) * steps / (2 * samples as u64));
         let samples = samples.collect::<Vec<_>>();
-        if scenario.advance == crate::scenario::Moment::Never {
+        if scenario.advance == Advance::Never {
             for &instruction in &samples {
                 let place = Place::Instruction(instruction);
                 if self.strike_once(exploration, place, Deed::Kill, report)? {
@@ -145,7 +145,14 @@ impl Explorer {
             let operation = scenario.operation;
             let (victim, stage) = self.stage(scenario, &object)?;
             let mut victim = victim.operate(operation, operation.seat())?;
-            if !bring(&mut victim, place)? {
+            let mut advance = Vec::new();
+            let mut go_on = || -> Result<()> {
+                for act in scenario.advances() {
+                    advance.extend(self.peers.stage(&act)?);
+                }
+                Ok(())
+            };
+            if !bring(&mut victim, place, scenario.advance, &mut go_on)? {
                 if scenario.peer == Peer::Sleeps {
                     // Nobody will wake them, and who sleeps can't be made to vanish.
                     self.peers.end();
@@ -162,6 +169,9 @@ impl Explorer {
                 ..exploration.in_flight(operation)
             };
             world.enter(&in_flight);
+            if let Err(violation) = world.see(&advance) {
+                return Ok(Outcome::Judged(Err(violation)));
+            }
             let phase = match deed {
                 Deed::Kill => Phase::During,
                 Deed::Stop => {
@@ -190,13 +200,22 @@ impl Explorer {
     }
 }
 
-/// Whether the victim comes there.
-fn bring(victim: &mut Victim, place: Place) -> Result<bool> {
+/// Whether the victim comes there. If the others are to go on when it is about to make some system call, they do.
+fn bring(
+    victim: &mut Victim,
+    place: Place,
+    advance: Advance,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<bool> {
     match place {
         Place::SystemCall(number) => {
-            for _ in 0..number {
+            for stop in 1..=number {
                 if victim.run_to_system_call()? == Progress::Through {
                     return Ok(false);
+                }
+                // Each call stops the victim at its entry and at its exit.
+                if advance == Advance::SystemCall(stop.div_ceil(2)) && stop % 2 == 1 {
+                    go_on()?;
                 }
             }
         }

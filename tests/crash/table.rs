@@ -6,10 +6,10 @@ use std::fmt;
 use crate::explore::Report;
 use crate::operation::Operation;
 use crate::ring::Kind;
-use crate::scenario::{Moment, Peer};
+use crate::scenario::{Advance, Peer};
 
 /// What others were doing and remembered: the same ones on the same ring are one state.
-type State = (Peer, Moment, usize, usize, usize);
+type State = (Peer, Advance, usize, usize, usize);
 
 /// The sums of all explorations of one operation of one kind.
 #[derive(Default)]

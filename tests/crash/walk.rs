@@ -163,9 +163,9 @@ impl Explorer {
             false => MOST_STEPS,
         };
         moment.phase = Phase::During;
-        let listens =
-            scenario.peer == scenario::Peer::Sleeps || scenario.advance == scenario::Moment::Asleep;
-        let counts = matches!(scenario.advance, scenario::Moment::SystemCall(_));
+        let listens = scenario.peer == scenario::Peer::Sleeps
+            || scenario.advance == scenario::Advance::Asleep;
+        let counts = matches!(scenario.advance, scenario::Advance::SystemCall(_));
         let (mut changes, mut calls, mut system_calls) = (0, 0, 0);
         let steps = &mut exploration.steps;
         loop {
@@ -173,10 +173,10 @@ impl Explorer {
             calls += usize::from(futex == Some(Futex::Wake));
             system_calls += usize::from(counts && victim.makes_system_call()?);
             let is_time = match scenario.advance {
-                scenario::Moment::Never => false,
-                scenario::Moment::Change(after) => changes == after,
-                scenario::Moment::SystemCall(number) => system_calls == number,
-                scenario::Moment::Asleep => futex == Some(Futex::Wait),
+                scenario::Advance::Never => false,
+                scenario::Advance::Change(after) => changes == after,
+                scenario::Advance::SystemCall(number) => system_calls == number,
+                scenario::Advance::Asleep => futex == Some(Futex::Wait),
             };
             if is_time && !moment.advanced {
                 if exploration.object.exists() {
@@ -266,7 +266,7 @@ impl<'a> Watch<'a> {
             view: View::open(&object.path())?,
             may_change: matches!(
                 scenario.operation,
-                Operation::Create | Operation::JoinRemoved
+                Operation::Create | Operation::JoinRemoved | Operation::RemoveInUse
             ) || scenario.operation.ends_the_ring(),
         })
     }

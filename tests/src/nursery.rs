@@ -6,14 +6,15 @@ use crate::child::{PATIENCE, state};
 use crate::stage::{Parent, Role, role_of};
 use crate::{Child, Stage};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, gettid};
 use std::fs;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::process;
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// The role of the process that is copied.
 pub(crate) const ORIGIN: &str = "origin";
@@ -151,20 +152,15 @@ impl Fork {
     ///
     /// If it ends otherwise, or does not end.
     pub fn finish(&mut self) {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => {}
-                Ok(status) => {
-                    self.is_over = true;
-                    assert_eq!(status, WaitStatus::Exited(self.pid, 0), "{}", self.role);
-                    return;
-                }
-                Err(errno) => panic!("{}: {errno}", self.role),
-            }
-            assert!(Instant::now() < until, "{} hangs", self.role);
-            thread::sleep(Duration::from_micros(100));
-        }
+        let process = pidfd_open(self.pid).expect("it is our child");
+        let patience = PollTimeout::try_from(PATIENCE).expect("it is short");
+        // Readable from its end on.
+        let mut end = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        let ended = poll(&mut end, patience).expect("the system polls");
+        assert_eq!(ended, 1, "{} hangs", self.role);
+        let status = waitpid(self.pid, None).expect("it is our child");
+        self.is_over = true;
+        assert_eq!(status, WaitStatus::Exited(self.pid, 0), "{}", self.role);
     }
 
     /// Stops it (SIGSTOP), and waits until it stands still.
@@ -192,6 +188,15 @@ impl Fork {
     pub fn go_on(&self) {
         kill(self.pid, Signal::SIGCONT).expect("it is our child");
     }
+}
+
+/// A descriptor of a child.
+fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: a system call without memory; no flags.
+    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let descriptor = Errno::result(descriptor)?;
+    // SAFETY: just opened, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) })
 }
 
 impl Drop for Fork {

@@ -130,8 +130,6 @@ fn counters<K: Kind>(places: &Places, role: Role, index: u32) -> Counters {
         wakes,
         skipped,
         corrupt,
-        bygone: _,
-        reserved: _,
     } = &places.entry(index).counters;
     let [messages, waits, sleeps, wakes, skipped, corrupt] =
         [messages, waits, sleeps, wakes, skipped, corrupt].map(|word| word.load(Ordering::Relaxed));

@@ -56,10 +56,20 @@ impl Peers {
 
     /// Notes who ended before we joined and left us nothing. Such a session is not ours to hear of; unless a predecessor of ours
     /// died, to whom it was not bygone: then nobody may have heard.
+    ///
+    /// Of several senders, others may have heard, and which place a newcomer gets is chance: they inherit nothing.
     pub(super) fn join(&mut self, segment: &Segment, left_nothing: impl Fn(u32) -> bool) {
-        let must_inherit = segment.own_entry().is_dirty() && !planted(Fault::EndingsForgotten);
+        let is_one_of_several = self.role == Role::Receiver && self.first > 1;
+        let must_inherit = segment.own_entry().is_dirty()
+            && !is_one_of_several
+            && !planted(Fault::EndingsForgotten);
+        // Relaxed: the kernel's lock is between our predecessor and us.
+        let is_known_as_bygone = |index, number| {
+            bygone_word(self.role, segment, index).load(Ordering::Relaxed) == number
+        };
         let ended = |index| match segment.places().entry(index).session() {
             Session::Left(number) => Some(number),
+            Session::Joined(number) if is_known_as_bygone(index, number) => Some(number),
             // A sender that finds a full ring and a dead receiver wants to know.
             Session::Joined(number) if self.role == Role::Sender => {
                 ask(segment, index).map(|_| number)
@@ -70,15 +80,12 @@ impl Peers {
         // Looked at after all endings: what they did before is visible.
         for (place, peer) in self.list.iter_mut().enumerate() {
             let index = self.first + place as u32;
-            // Relaxed: the kernel's lock is between our predecessor and us.
-            let known = bygone_word(self.role, segment, index);
             let is_bygone = |&number: &u64| {
-                let was_bygone = known.load(Ordering::Relaxed) == number;
-                (was_bygone || !must_inherit) && left_nothing(index)
+                (!must_inherit || is_known_as_bygone(index, number)) && left_nothing(index)
             };
             peer.bygone = ended[place].filter(is_bygone);
             if let Some(number) = peer.bygone {
-                known.store(number, Ordering::Relaxed);
+                bygone_word(self.role, segment, index).store(number, Ordering::Relaxed);
             }
         }
     }
@@ -167,7 +174,7 @@ impl Peers {
 fn bygone_word(role: Role, segment: &Segment, index: u32) -> &AtomicU64 {
     match role {
         Role::Sender => &segment.places().entry(index).bygone_to_receiver,
-        Role::Receiver => &segment.own_entry().counters.bygone,
+        Role::Receiver => &segment.own_entry().bygone_to_sender,
     }
 }
 

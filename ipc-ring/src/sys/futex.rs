@@ -35,6 +35,11 @@ mod real {
             }
         }
 
+        /// Gives the word of a new segment its first value.
+        pub(crate) fn begin(&self) {
+            self.word.store(0, Ordering::Relaxed);
+        }
+
         /// The value to hand to [`wait`](Futex::wait), taken before the sleeper says that it will sleep.
         pub(crate) fn ticket(&self) -> u32 {
             self.word.load(Ordering::Acquire)

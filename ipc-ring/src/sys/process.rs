@@ -3,7 +3,8 @@
 use std::fs;
 
 /// Whether the process with this id, as this pid namespace counts, is not or no more the one that started then, or is on its way
-/// out. It says nothing about a process of another pid namespace.
+/// out. It says nothing about a process of another pid namespace; and one whose first thread has ended seems to be on its way
+/// out, though others of its threads live.
 pub(crate) fn is_gone(pid: u32, start_time: u64) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

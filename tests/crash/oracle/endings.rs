@@ -25,6 +25,14 @@ pub(super) enum Hears {
     MustNot,
 }
 
+/// Whether somebody has come in the place of a sender that ended. Of a place, the last session counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replaced {
+    No,
+    Perhaps,
+    Surely,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     life: Life,
@@ -32,16 +40,51 @@ pub(super) struct Record {
     since: usize,
     until: usize,
     hears: Hears,
-    /// Whether somebody may have come in its place.
-    may_be_replaced: bool,
+    replaced: Replaced,
     /// Of a sender: whether a receiver came when it had ended and left nothing. No successor of that one needs to hear of it.
     is_bygone: bool,
 }
 
+impl Record {
+    fn begin(life: Life, since: usize, until: usize) -> Self {
+        Self {
+            life,
+            since,
+            until,
+            hears: Hears::Must,
+            replaced: Replaced::No,
+            is_bygone: false,
+        }
+    }
+
+    fn may_be_replaced(&mut self, surely: bool) {
+        self.replaced = match self.replaced {
+            Replaced::No | Replaced::Perhaps if !surely => Replaced::Perhaps,
+            _ => Replaced::Surely,
+        };
+        self.hears = self.hears.of(self.replaced);
+    }
+}
+
+impl Hears {
+    fn of(self, replaced: Replaced) -> Self {
+        match (self, replaced) {
+            (_, Replaced::Surely) => Self::MustNot,
+            (Self::Must, Replaced::Perhaps) => Self::May,
+            (hears, _) => hears,
+        }
+    }
+}
+
 /// Everybody who has taken part since the ring was made, as far as the log knows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Participants {
+    kind: Kind,
     records: BTreeMap<Seat, Record>,
+    /// How earlier receivers ended, and when.
+    former_receivers: Vec<(Life, usize)>,
+    /// When those fell asleep who sleep.
+    asleep: BTreeMap<Seat, usize>,
     /// Somebody is in a call of which nobody can say yet whether he is there.
     pub(super) somebody_comes_or_leaves: bool,
     /// In events.
@@ -49,6 +92,17 @@ pub(super) struct Participants {
 }
 
 impl Participants {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            records: BTreeMap::new(),
+            former_receivers: Vec::new(),
+            asleep: BTreeMap::new(),
+            somebody_comes_or_leaves: false,
+            now: 0,
+        }
+    }
+
     /// From one event to the next.
     pub(super) fn time_passes(&mut self) {
         self.now += 1;
@@ -57,6 +111,8 @@ impl Participants {
     /// The ring is gone, and another one may come.
     pub(super) fn clear(&mut self) {
         self.records.clear();
+        self.former_receivers.clear();
+        self.asleep.clear();
     }
 
     pub(super) fn seats(&self) -> impl Iterator<Item = Seat> {
@@ -69,9 +125,15 @@ impl Participants {
         living.map(|(&seat, _)| seat).collect()
     }
 
-    pub(super) fn has_ended(&self, seat: Seat) -> bool {
+    /// Whether `seat` had ended when `other` came.
+    pub(super) fn had_ended(&self, seat: Seat, other: Seat) -> bool {
+        let came = self.records.get(&other).map_or(0, |record| record.since);
         let record = self.records.get(&seat);
-        record.is_some_and(|record| record.life != Life::Lives)
+        record.is_some_and(|record| record.life != Life::Lives && record.until < came)
+    }
+
+    pub(super) fn falls_asleep(&mut self, seat: Seat) {
+        self.asleep.insert(seat, self.now);
     }
 
     pub(super) fn receiver(&self) -> Option<&Record> {
@@ -95,57 +157,47 @@ impl Participants {
                     other => other,
                 };
                 record.is_bygone = hears == Hears::MustNot;
-                record.hears = match hears {
-                    Hears::Must if record.may_be_replaced => Hears::May,
-                    other => other,
-                };
+                record.hears = hears.of(record.replaced);
             }
+        }
+        if let Some(former) = self.receiver().filter(|record| record.life != Life::Lives) {
+            self.former_receivers.push((former.life, former.until));
         }
         self.join(RECEIVER);
     }
 
     pub(super) fn sender_joins(&mut self, seat: Seat) {
-        self.somebody_may_have_come_in_place_of_senders();
         self.join(seat);
+        let living = self.senders().filter(|record| record.life == Life::Lives);
+        let is_no_place_left = living.count() == self.kind.senders();
+        self.somebody_may_have_come_in_place_of_senders(is_no_place_left);
     }
 
     fn join(&mut self, seat: Seat) {
-        let record = Record {
-            life: Life::Lives,
-            since: self.now,
-            until: usize::MAX,
-            hears: Hears::Must,
-            may_be_replaced: false,
-            is_bygone: false,
-        };
+        let record = Record::begin(Life::Lives, self.now, usize::MAX);
         self.records.insert(seat, record);
     }
 
-    /// Of a place, the last session counts.
-    fn somebody_may_have_come_in_place_of_senders(&mut self) {
-        for (&seat, record) in &mut self.records {
-            if seat != RECEIVER && record.life != Life::Lives {
-                record.may_be_replaced = true;
-                if record.hears == Hears::Must {
-                    record.hears = Hears::May;
-                }
-            }
-        }
+    fn somebody_may_have_come_in_place_of_senders(&mut self, surely: bool) {
+        let ended = self
+            .records
+            .iter_mut()
+            .filter(|(seat, record)| **seat != RECEIVER && record.life != Life::Lives);
+        ended.for_each(|(_, record)| record.may_be_replaced(surely));
+    }
+
+    fn senders(&self) -> impl Iterator<Item = &Record> {
+        let senders = self.records.iter().filter(|(seat, _)| **seat != RECEIVER);
+        senders.map(|(_, record)| record)
     }
 
     pub(super) fn end(&mut self, seat: Seat, life: Life) {
         let now = self.now;
         if life == Life::Unsure && seat != RECEIVER && !self.records.contains_key(&seat) {
-            self.somebody_may_have_come_in_place_of_senders();
+            self.somebody_may_have_come_in_place_of_senders(false);
         }
-        let record = self.records.entry(seat).or_insert(Record {
-            life,
-            since: now,
-            until: now,
-            hears: Hears::Must,
-            may_be_replaced: false,
-            is_bygone: false,
-        });
+        let record = Record::begin(life, now, now);
+        let record = self.records.entry(seat).or_insert(record);
         // Whoever comes in the place of somebody dead and dies as well is somebody dead.
         if record.life != Life::Died {
             record.life = life;
@@ -178,20 +230,15 @@ impl Participants {
 
     /// The receiver found no message, and asked about everybody.
     pub(super) fn told_to_receiver(&mut self, ending: Ending) -> Result<(), String> {
-        let senders = || {
-            self.records
-                .iter()
-                .filter(|(seat, _)| **seat != RECEIVER)
-                .map(|(_, r)| r)
-        };
         let any = |lives: &[Life], hears: &[Hears]| {
-            senders().any(|record| lives.contains(&record.life) && hears.contains(&record.hears))
+            self.senders()
+                .any(|record| lives.contains(&record.life) && hears.contains(&record.hears))
         };
         let must_die = any(&[Life::Died], &[Hears::Must]);
         let may_die = any(&[Life::Died, Life::Unsure], &[Hears::Must, Hears::May]);
         let must_close = any(&[Life::Left], &[Hears::Must]);
         let may_close = any(&[Life::Left, Life::Unsure], &[Hears::Must, Hears::May]);
-        let is_one_there = senders().any(|record| record.life == Life::Lives);
+        let is_one_there = self.senders().any(|record| record.life == Life::Lives);
         let is_fit = match ending {
             Ending::Died => may_die,
             // Whoever comes may be there, in the place of somebody dead; and whoever leaves may be gone.
@@ -199,11 +246,31 @@ impl Participants {
             Ending::Closed => !must_die && !is_one_there && may_close,
             Ending::Timeout => !must_die && (is_one_there || !must_close),
         };
+        self.is_told_to_receiver(ending, is_fit)
+    }
+
+    /// The receiver slept, and found no message. It was told this at some moment since it fell asleep.
+    pub(super) fn told_to_sleeping_receiver(&mut self, ending: Ending) -> Result<(), String> {
+        let since = self.asleep.remove(&RECEIVER).unwrap_or_default();
+        let ended = |lives: &[Life]| {
+            self.senders()
+                .any(|record| lives.contains(&record.life) && record.until >= since)
+        };
+        let has_one_been_there = self
+            .senders()
+            .any(|record| record.life == Life::Lives && record.since < since);
+        let is_fit = match ending {
+            Ending::Died => ended(&[Life::Died, Life::Unsure]),
+            Ending::Closed => !has_one_been_there && ended(&[Life::Left, Life::Unsure]),
+            Ending::Timeout => false,
+        };
+        self.is_told_to_receiver(ending, is_fit)
+    }
+
+    fn is_told_to_receiver(&mut self, ending: Ending, is_fit: bool) -> Result<(), String> {
         if !is_fit {
-            return Err(format!(
-                "the receiver was told {ending:?}, of {:?}",
-                self.records
-            ));
+            let records = &self.records;
+            return Err(format!("the receiver was told {ending:?}, of {records:?}"));
         }
         if ending == Ending::Died {
             self.death_was_told();
@@ -212,7 +279,7 @@ impl Participants {
     }
 
     /// Each death is told once.
-    pub(super) fn death_was_told(&mut self) {
+    fn death_was_told(&mut self) {
         let untold = self.records.iter_mut().filter(|(seat, record)| {
             **seat != RECEIVER
                 && matches!(record.life, Life::Died | Life::Unsure)
@@ -228,24 +295,23 @@ impl Participants {
     }
 
     /// Whether a sender that was awake may be told this.
-    pub(super) fn sender_may_be_told(&self, seat: Seat, ending: Ending, kind: Kind) -> bool {
+    pub(super) fn sender_may_be_told(&self, seat: Seat, ending: Ending) -> bool {
         let came = self.records.get(&seat).map_or(0, |record| record.since);
         let left = self.records.get(&RECEIVER).map_or(0, |record| record.until);
+        // The only sender, in the place of one that was there.
         let inherits = |lives: &[Life]| {
             self.records.iter().any(|(&other, record)| {
                 let is_another = other != RECEIVER && other != seat;
                 is_another && lives.contains(&record.life) && record.since < left
-            })
+            }) && self.kind.senders() == 1
         };
-        let must_inherit = kind == Kind::Spsc && inherits(&[Life::Died]);
         match self.records.get(&RECEIVER) {
             _ if self.somebody_comes_or_leaves => true,
             None => ending == Ending::Timeout,
             Some(receiver) => match receiver.life {
                 Life::Lives => ending == Ending::Timeout,
-                // Unless a sender was killed that was there, and in whose place this one may have come.
                 Life::Left if receiver.until < came => match ending {
-                    Ending::Timeout => !must_inherit,
+                    Ending::Timeout => !inherits(&[Life::Died]),
                     Ending::Closed => inherits(&[Life::Died, Life::Unsure]),
                     Ending::Died => false,
                 },
@@ -253,6 +319,19 @@ impl Participants {
                 Life::Died => ending == Ending::Died,
                 Life::Unsure => true,
             },
+        }
+    }
+
+    /// Whether a sender that slept may have been told this at some moment since it fell asleep.
+    pub(super) fn sleeping_sender_may_be_told(&mut self, seat: Seat, ending: Ending) -> bool {
+        let since = self.asleep.remove(&seat).unwrap_or_default();
+        let last = self.receiver().map(|record| (record.life, record.until));
+        let receivers = self.former_receivers.iter().copied().chain(last);
+        let mut ended = receivers.filter(|&(_, until)| until >= since);
+        match ending {
+            Ending::Died => ended.any(|(life, _)| matches!(life, Life::Died | Life::Unsure)),
+            Ending::Closed => ended.any(|(life, _)| matches!(life, Life::Left | Life::Unsure)),
+            Ending::Timeout => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::found::{Emptiness, read_header, unread};
 use super::{Attempt, Patience};
 use crate::error::{OpenError, RemoveError};
-use crate::layout::{ABI_VERSION, Header, LIFECYCLE_BYTE, MAX_PARTICIPANTS, REMOVE_WHEN_IDLE};
+use crate::layout::{ABI_VERSION, LIFECYCLE_BYTE, MAX_PARTICIPANTS, REMOVE_WHEN_IDLE};
 use crate::segment::posix::{Object, refused, same_file};
 use crate::sync::{Fault, planted};
 use crate::sys::{fork, lock};
@@ -53,10 +53,9 @@ pub(super) enum Held {
 
 /// Locks the lifecycle byte exclusively if nobody takes part in the ring behind `file`.
 pub(super) fn hold_idle(object: &Object, file: &OwnedFd) -> Result<Held, Errno> {
-    let is_in_use = || lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS));
     // Before the lock as well: whoever is refused, and stopped meanwhile, is in nobody's way.
     let is_asked = !planted(Fault::RemoveUnchecked) && !planted(Fault::RefusedLocked);
-    if is_asked && is_in_use()? {
+    if is_asked && is_in_use(file)? {
         return Ok(Held::InUse);
     }
     if !lock::set(file, LIFECYCLE_BYTE, lock::Mode::Exclusive)? {
@@ -66,7 +65,7 @@ pub(super) fn hold_idle(object: &Object, file: &OwnedFd) -> Result<Held, Errno> 
     if found.st_nlink == 0 || !object.is(&found)? {
         return Ok(Held::Gone);
     }
-    if is_in_use()? && !planted(Fault::RemoveUnchecked) {
+    if is_in_use(file)? && !planted(Fault::RemoveUnchecked) {
         return Ok(Held::InUse);
     }
     Ok(Held::Idle)
@@ -120,28 +119,33 @@ pub(super) fn remove_if_empty(object: &Object, created: bool) -> Result<(), Remo
     let in_use = || RemoveError::InUse {
         path: object.to_string(),
     };
+    let may_go = |file: &OwnedFd| {
+        let may = may_go(object, file, created) && !is_in_use(file).unwrap_or(true);
+        may.then_some(()).ok_or_else(in_use)
+    };
     // First without the lock, which keeps joiners out for as long as we hold it, even if we are stopped: most rings that somebody
-    // fails to open are in use, and stay.
-    let may_be_removed = object.open().is_ok_and(|file| {
-        may_go(object, &file, created).is_some()
-            && lock::is_held(&file, 0, i64::from(MAX_PARTICIPANTS)) == Ok(false)
-    });
-    if !may_be_removed && !planted(Fault::RefusedLocked) {
-        return Err(in_use());
+    // fails to open stay.
+    if !planted(Fault::RefusedLocked) {
+        may_go(&object.open().map_err(|_| in_use())?)?;
     }
-    remove_where(object, |file| {
-        let header = may_go(object, file, created).ok_or_else(in_use)?;
-        let whole = fstat(file).is_ok_and(|file| file.st_size as u64 >= header.segment_size);
-        let empty = whole && unread(object, file, &header).is_ok_and(|unread| unread == 0);
-        empty.then_some(()).ok_or_else(in_use)
-    })
+    remove_where(object, may_go)
 }
 
-/// The header of a ring that goes when nobody uses it, or that we have just created.
-fn may_go(object: &Object, file: &OwnedFd, created: bool) -> Option<Header> {
-    let header = read_header(object, file).ok()?;
+/// Whether a ring is whole and holds nothing, and goes when nobody uses it or was just created by us.
+fn may_go(object: &Object, file: &OwnedFd, created: bool) -> bool {
+    let Ok(header) = read_header(object, file) else {
+        return false;
+    };
     let is_ours = header.abi_version == ABI_VERSION && header.is_consistent();
-    (is_ours && (created || header.flags & REMOVE_WHEN_IDLE != 0)).then_some(header)
+    let goes = created || header.flags & REMOVE_WHEN_IDLE != 0;
+    let whole = || fstat(file).is_ok_and(|file| file.st_size as u64 >= header.segment_size);
+    let empty = || unread(object, file, &header).is_ok_and(|unread| unread == 0);
+    is_ours && goes && whole() && empty()
+}
+
+/// Whether anybody takes part in the ring behind `file`, which holds none of its locks.
+fn is_in_use(file: &OwnedFd) -> Result<bool, Errno> {
+    lock::is_held(file, 0, i64::from(MAX_PARTICIPANTS))
 }
 
 /// Removes a ring that nobody uses, if `condition` holds once it is locked against joiners.
