@@ -1,11 +1,14 @@
 //! Kernel state is in no image. So real victims are killed: at the entry and at the exit of every system call, and at some
 //! instructions, with their locks held; and stopped in place of killed, while the others go round the ring.
 
+use std::ops::Range;
+
 use anyhow::{Result, anyhow};
 use ipc_ring_tests::step::Progress;
 
 use crate::act::{Act, Order};
 use crate::aftermath::{judge, kill_in};
+use crate::event::Event;
 use crate::explore::{Explorer, Report};
 use crate::image::Phase;
 use crate::operation::Operation;
@@ -22,6 +25,9 @@ const SYSTEM_CALLS_A_STOP: usize = 3;
 
 /// Entries and exits of system calls in a marker, at most, before it raises its signal.
 const STOPS_OF_A_MARKER: usize = 8;
+
+/// So many are struck of who joins a ring that somebody tried in vain to remove, which takes its time: the rest is as without.
+const MOST_AFTER_REFUSAL: usize = 6;
 
 /// Where a victim is struck.
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +61,7 @@ impl Explorer {
         report: &mut Report,
     ) -> Result<()> {
         let scenario = report.scenario;
-        let is_a_wait = is_a_wait(scenario.operation);
-        for number in 1.. {
-            if is_a_wait && number > MOST_OF_A_WAIT {
-                break;
-            }
+        for number in system_calls(exploration, &scenario) {
             let place = Place::SystemCall(number);
             if !self.strike_once(exploration, place, Deed::Kill, report)? {
                 break;
@@ -111,6 +113,9 @@ impl Explorer {
         deed: Deed,
         report: &mut Report,
     ) -> Result<bool> {
+        if report.failures.len() >= self.limits.failures {
+            return Ok(false);
+        }
         // Both orders take turns.
         let strikes = report.strikes;
         let number = strikes.at_system_calls + strikes.at_instructions + strikes.stops;
@@ -118,9 +123,6 @@ impl Explorer {
         let scenario = report.scenario;
         let outcome = self.strike(&scenario, exploration, (place, deed), order);
         let outcome = outcome.map_err(|error| error.context(format!("{deed:?} at {place:?}")))?;
-        if report.failures.len() >= self.limits.failures {
-            return Ok(false);
-        }
         match outcome {
             Outcome::Missed => return Ok(false),
             Outcome::Judged(Ok(_)) => {}
@@ -200,6 +202,26 @@ impl Explorer {
     }
 }
 
+/// The entries and exits of system calls at which victims are killed.
+fn system_calls(exploration: &Exploration, scenario: &Scenario) -> Range<usize> {
+    let first = match scenario.advance {
+        // Before, it is as if nobody had gone on.
+        Advance::SystemCall(number) => entry_of(number),
+        _ => 1,
+    };
+    let most = match is_a_wait(scenario.operation) {
+        true => MOST_OF_A_WAIT,
+        false if exploration.advance.contains(&Event::Refused) => MOST_AFTER_REFUSAL,
+        false => usize::MAX,
+    };
+    first..first.saturating_add(most)
+}
+
+/// Each system call stops its caller at its entry and at its exit.
+const fn entry_of(system_call: usize) -> usize {
+    2 * system_call - 1
+}
+
 /// Whether the victim comes there. If the others are to go on when it is about to make some system call, they do.
 fn bring(
     victim: &mut Victim,
@@ -213,8 +235,7 @@ fn bring(
                 if victim.run_to_system_call()? == Progress::Through {
                     return Ok(false);
                 }
-                // Each call stops the victim at its entry and at its exit.
-                if advance == Advance::SystemCall(stop.div_ceil(2)) && stop % 2 == 1 {
+                if matches!(advance, Advance::SystemCall(call) if stop == entry_of(call)) {
                     go_on()?;
                 }
             }
