@@ -1,6 +1,7 @@
 //! One small enum per operation. Every message says what was expected, what was found and what to do.
 
 use crate::message::Invalid;
+use nix::errno::Errno;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -154,6 +155,15 @@ pub enum OpenError {
         /// The object.
         path: String,
     },
+    /// The ring waits by message queues, and the system does not give one.
+    NoQueue {
+        /// The object.
+        path: String,
+        /// The queue.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused something else.
     Os {
         /// What was tried.
@@ -278,6 +288,20 @@ impl fmt::Display for OpenError {
                 "opening {path} needs two descriptors and this process has none left: close some or raise \
                  RLIMIT_NOFILE (ulimit -n)"
             ),
+            Self::NoQueue { path, name, source } => {
+                let advice = match source.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::EMFILE) => {
+                        "raise RLIMIT_MSGQUEUE (ulimit -q), or close descriptors"
+                    }
+                    Some(Errno::ENOSPC) => "raise fs.mqueue.queues_max, or remove rings",
+                    Some(Errno::EACCES) => "it is somebody else's: remove it (mq_unlink)",
+                    _ => "take another way to wait",
+                };
+                write!(
+                    f,
+                    "{path} needs the message queue {name}, and that can't be opened ({source}): {advice}"
+                )
+            }
             Self::Os {
                 action,
                 path,
@@ -290,7 +314,7 @@ impl fmt::Display for OpenError {
 impl Error for OpenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Os { source, .. } => Some(source),
+            Self::NoQueue { source, .. } | Self::Os { source, .. } => Some(source),
             _ => None,
         }
     }

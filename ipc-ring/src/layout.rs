@@ -11,6 +11,7 @@
 //! receivers_offset       receivers' words  receivers; of lane l at receivers_offset + 512 × l
 //! senders_offset         senders' words    senders
 //! slots_offset           slots             senders; of kind 2, stamps by the receiver as well
+//! alarms_offset          alarms            everybody; if wait is 3, 4 or 5
 //!
 //! participants_offset = round_up(256 + schema_len, P)
 //! receivers_offset    = participants_offset + round_up(128 × participants, P)
@@ -18,7 +19,8 @@
 //! lanes_offset        = senders_offset; kind 3: + 512 + round_up(8 × lanes, 128)
 //! slots_offset        = lanes_offset + 512
 //! lane_stride         = 512 + round_up(capacity × slot_stride, 128)
-//! segment_size        = round_up(lanes_offset + lanes × lane_stride, P)
+//! alarms_offset       = round_up(lanes_offset + lanes × lane_stride, P)
+//! segment_size        = alarms_offset + round_up(256 × participants, P); without alarms, alarms_offset
 //! lanes               = 1; kind 3: participants − 1
 //!
 //! header                                              participant entry, 128 bytes, index i at 128 × i
@@ -26,7 +28,7 @@
 //!   8  u32   abi_version      0                                            (0 never, 1 joined, 2 left)
 //!  12  u32   byte_order       0x01020304                8  u64   start_time, clock ticks after boot
 //!  16  u32   kind             1 SPSC, 2 MPSC, 3 lanes  16  u32   pid, in the holder's namespace
-//!  20  u32   wait             0 = spin, 1 = futex      20  u32   role      1 sender, 2 receiver
+//!  20  u32   wait             0 spin, 1 futex, …       20  u32   role      1 sender, 2 receiver
 //!  24  u32   flags            bit 0: remove when idle  24  u8[32] program, padded with zeros
 //!                                                     56  u64   bygone_to_receiver, a session number
 //!  28  u32   participants                              64  u64   messages  sent or received by this session, or
@@ -47,7 +49,11 @@
 //! 128  u64   origin, the first position
 //! 136  u64   lanes_offset                            kind 3, at senders_offset
 //! 144  u64   lane_stride, bytes                      264  u32 futex       of all lanes: the receiver sleeps on it
-//! 152  zeros to 256                                  512  u64[lanes] ready: each lane's `answered`
+//! 152  u64   alarms_offset                           512  u64[lanes] ready: each lane's `answered`
+//! 160  zeros to 256
+//!                                                   alarm, 256 bytes, of participant i at 256 × i
+//!                                                     0  u32    waiting   1: for the condition variable
+//!                                                     8         semaphore, mutex and condition variable of the C library
 //!
 //! slot at position p of lane l: index i = p mod capacity
 //!   slots_offset + l × lane_stride + i × slot_stride
@@ -113,8 +119,12 @@
 use crate::message::ShmMessage;
 use crate::schema::Schema;
 use crate::sync::{AtomicU32, AtomicU64, UnsafeCell};
+use crate::sys::condvar::Condvar;
 use crate::sys::futex::Futex;
+use crate::sys::semaphore::Semaphore;
+use crate::wait::Wait;
 use std::mem::{MaybeUninit, offset_of};
+use std::ops::Range;
 
 /// First bytes of every segment.
 pub(crate) const MAGIC: [u8; 8] = *b"ipc-ring";
@@ -145,6 +155,7 @@ const LINE_PAIR: usize = 128;
 /// What a side's words take.
 const WORDS_LEN: u64 = 512;
 const ENTRY_LEN: u64 = 128;
+const ALARM_LEN: u64 = 256;
 
 /// The constant header; a reader works on its own copy of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,7 +184,8 @@ pub(crate) struct Header {
     pub(crate) origin: u64,
     pub(crate) lanes_offset: u64,
     pub(crate) lane_stride: u64,
-    pub(crate) zeros: [u64; 13],
+    pub(crate) alarms_offset: u64,
+    pub(crate) zeros: [u64; 12],
 }
 
 #[allow(unsafe_code, reason = "the bytes of a header")]
@@ -235,7 +247,15 @@ impl Header {
         let slots_len = shape.capacity.checked_mul(slot_stride)?;
         let lane_stride = round_up(slots_len, LINE_PAIR as u64)?.checked_add(WORDS_LEN)?;
         let lanes_len = lane_stride.checked_mul(lanes)?;
-        let segment_size = round_up(lanes_offset.checked_add(lanes_len)?, page)?;
+        let alarms_offset = round_up(lanes_offset.checked_add(lanes_len)?, page)?;
+        let has_alarms = Wait::from_id(shape.wait).is_some_and(Wait::has_alarms);
+        let alarms = if has_alarms {
+            u64::from(shape.participants)
+        } else {
+            0
+        };
+        let alarms_len = round_up(ALARM_LEN * alarms, page)?;
+        let segment_size = alarms_offset.checked_add(alarms_len)?;
         // Addresses and file offsets are signed quantities.
         isize::try_from(segment_size).ok()?;
         i64::try_from(segment_size).ok()?;
@@ -263,7 +283,8 @@ impl Header {
             origin: shape.origin,
             lanes_offset,
             lane_stride,
-            zeros: [0; 13],
+            alarms_offset,
+            zeros: [0; 12],
         })
     }
 
@@ -293,6 +314,16 @@ impl Header {
     /// The index of the receiver; those below are the senders'.
     pub(crate) fn receiver(&self) -> u32 {
         self.participants - 1
+    }
+
+    /// Who is called by the same words as the participant with this index, which is one of them.
+    pub(crate) fn called_with(&self, index: u32) -> Range<u32> {
+        let receiver = self.receiver();
+        if self.kind == LANES || index >= receiver {
+            index..index + 1
+        } else {
+            0..receiver
+        }
     }
 
     /// Whether a header that was found is one that [`Header::of`] could have made, so that every offset in it
@@ -473,6 +504,16 @@ pub(crate) struct Counters {
     pub(crate) corrupt: AtomicU64,
 }
 
+/// What a participant sleeps by, if that is not a futex word. See [`crate::wait::alarm`].
+#[repr(C, align(256))]
+pub(crate) struct Alarm {
+    /// Whether its owner waits for the condition variable. Written by him, and by who rings.
+    pub(crate) waiting: AtomicU32,
+    /// Of all who share an attention word, that of the first one is used.
+    pub(crate) semaphore: Semaphore,
+    pub(crate) condvar: Condvar,
+}
+
 #[cfg(not(loom))]
 mod exact {
     use super::*;
@@ -486,6 +527,7 @@ mod exact {
         assert!(offset_of!(Header, slots_offset) == 104);
         assert!(offset_of!(Header, origin) == 128);
         assert!(offset_of!(Header, lane_stride) == 144);
+        assert!(offset_of!(Header, alarms_offset) == 152);
         assert!(offset_of!(Side, position) == 0);
         assert!(offset_of!(Side, attention) == LINE_PAIR);
         assert!(offset_of!(Side, bell) == 2 * LINE_PAIR);
@@ -495,6 +537,7 @@ mod exact {
         assert!(size_of::<Futex>() == 4);
         assert!(size_of::<Side>() <= WORDS_LEN as usize);
         assert!(size_of::<Entry>() == ENTRY_LEN as usize);
+        assert!(size_of::<Alarm>() == ALARM_LEN as usize);
         assert!(offset_of!(Entry, start_time) == 8);
         assert!(offset_of!(Entry, pid) == 16);
         assert!(offset_of!(Entry, program) == 24);

@@ -3,6 +3,7 @@
 //! Run by plain `cargo test` through the member `tests/loom`, or by
 //! `RUSTFLAGS="--cfg loom" cargo test -p ipc-ring --lib`.
 
+mod alarms;
 mod ending;
 mod exchange;
 mod lanes;

@@ -12,6 +12,8 @@
 
 #[cfg(not(loom))]
 pub(crate) mod attach;
+#[cfg(not(loom))]
+mod doorbells;
 #[cfg(test)]
 pub(crate) mod heap;
 #[cfg(not(loom))]
@@ -19,6 +21,8 @@ pub(crate) mod mapped;
 #[cfg(not(loom))]
 pub(crate) mod posix;
 
+#[cfg(not(loom))]
+use crate::layout::Alarm;
 #[cfg(test)]
 use crate::layout::Apart;
 #[cfg(any(test, not(loom)))]
@@ -30,6 +34,8 @@ use crate::sync::AtomicU64;
 use crate::sync::Ordering;
 #[cfg(test)]
 use crate::sys::futex::Futex;
+#[cfg(not(loom))]
+use crate::wait::alarm::Device;
 
 impl Side {
     /// Gives the words of a new segment, which are zero, their first values. In place: a value of this type has gaps, and whatever
@@ -64,6 +70,31 @@ impl Side {
                 futex: Futex::new(),
                 skipped: AtomicU64::new(0),
             }),
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+impl crate::layout::Alarm {
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: crate::sync::AtomicU32::new(0),
+            semaphore: crate::sys::semaphore::Semaphore::new(),
+            condvar: crate::sys::condvar::Condvar::new(),
+        }
+    }
+}
+
+#[cfg(not(loom))]
+impl Alarm {
+    /// Makes what is needed of the alarm of a new segment, in place.
+    fn begin(&self, device: Device) {
+        self.waiting.store(0, Ordering::Relaxed);
+        match device {
+            Device::Condvar => self.condvar.begin(),
+            Device::Semaphore => self.semaphore.begin(),
+            // The kernel has it.
+            Device::Doorbell => {}
         }
     }
 }

@@ -1,8 +1,13 @@
 //! Thin safe wrappers of what the system offers. Nothing in here knows about rings.
 
+pub(crate) mod condvar;
+pub(crate) mod doorbell;
 pub(crate) mod futex;
 pub(crate) mod membarrier;
+pub(crate) mod semaphore;
 
+#[cfg(not(loom))]
+pub(crate) mod clock;
 #[cfg(not(loom))]
 pub(crate) mod fork;
 #[cfg(not(loom))]

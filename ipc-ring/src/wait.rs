@@ -50,9 +50,12 @@
 //!
 //! Nothing hangs on a wake that does not come: every sleep is sliced ([`slice`]), and each slice looks again.
 
+pub(crate) mod alarm;
 mod called;
 
 pub(crate) use called::Called;
+
+use alarm::{Device, Others, Own};
 
 use crate::layout::Call;
 use crate::layout::attention::{self, FENCE};
@@ -70,9 +73,26 @@ pub enum Wait {
     /// core from the one that it waits for, most of all from an [`mpsc`](crate::mpsc) sender that is in the middle of a
     /// message.
     Spin,
-    /// Poll for about ten microseconds, then sleep on a futex until woken.
+    /// Like [`Spin`](Self::Spin), but let others run between looks (`sched_yield`): for more sides than cores, where nobody may
+    /// sleep. Each look then is a system call.
+    Yield,
+    /// Poll for about ten microseconds, then sleep on a futex until woken. The fastest way to sleep, and the one whose sleepers and
+    /// wakers may be killed at any instruction.
     #[default]
     Futex,
+    /// Poll as long, then sleep on a condition variable shared between processes (`pthread_cond_wait`), one for each participant.
+    /// For who has to use what POSIX has. The C library's own state is in shared memory here: a sleeper that is killed in one of
+    /// the few instructions in which it changes that, or a waker, can leave the other one waiting for ever, and so can a peer that
+    /// scribbles into it. What is promised for processes that are killed is not promised for this.
+    Condvar,
+    /// Poll as long, then sleep on a semaphore shared between processes (`sem_wait`), one for each participant. May be killed at
+    /// any instruction.
+    Semaphore,
+    /// Poll as long, then wait for a POSIX message queue that holds one message (`mq_receive`), one for each participant: the data
+    /// go through shared memory, and "ready", or "ok" to a sender that waits for room, through the queue. May be killed at any
+    /// instruction. All sides must be in one IPC namespace. The queues are `/ipc-ring.DEVICE-INODE.INDEX` (of the ring's file, in
+    /// hexadecimal) and go with the ring.
+    MessageQueue,
 }
 
 impl Wait {
@@ -81,15 +101,52 @@ impl Wait {
         match self {
             Self::Spin => 0,
             Self::Futex => 1,
+            Self::Yield => 2,
+            Self::Condvar => 3,
+            Self::Semaphore => 4,
+            Self::MessageQueue => 5,
         }
     }
 
+    /// All of them.
+    const ALL: [Self; 6] = [
+        Self::Spin,
+        Self::Futex,
+        Self::Yield,
+        Self::Condvar,
+        Self::Semaphore,
+        Self::MessageQueue,
+    ];
+
     pub(crate) const fn from_id(id: u32) -> Option<Self> {
-        match id {
-            0 => Some(Self::Spin),
-            1 => Some(Self::Futex),
-            _ => None,
+        // Few enough to look through, and a loop since this is a constant function.
+        let mut index = 0;
+        while index < Self::ALL.len() {
+            if Self::ALL[index].id() == id {
+                return Some(Self::ALL[index]);
+            }
+            index += 1;
         }
+        None
+    }
+
+    /// Whether anybody ever sleeps.
+    pub(crate) const fn sleeps(self) -> bool {
+        !matches!(self, Self::Spin | Self::Yield)
+    }
+
+    /// What alarms ring by, if sleepers have alarms.
+    pub(crate) const fn device(self) -> Option<Device> {
+        match self {
+            Self::Spin | Self::Yield | Self::Futex => None,
+            Self::Condvar => Some(Device::Condvar),
+            Self::Semaphore => Some(Device::Semaphore),
+            Self::MessageQueue => Some(Device::Doorbell),
+        }
+    }
+
+    pub(crate) const fn has_alarms(self) -> bool {
+        self.device().is_some()
     }
 }
 
@@ -111,6 +168,24 @@ const FREQUENT: Duration = Duration::from_millis(1);
 /// So many frequent sleeps in a row, and the other side is asked to fence.
 const FREQUENT_SLEEPS: u32 = 4;
 
+/// How a waker reaches who sleeps.
+#[derive(Clone)]
+pub(crate) enum Reach {
+    /// By the futex that the call names.
+    Futex,
+    Alarms(Others),
+}
+
+impl Reach {
+    /// Wakes at most `count` of those who sleep. Whether all do that slept.
+    fn ring(&self, futex: &Futex, count: u64) -> bool {
+        match self {
+            Self::Futex => futex.wake(count) < count,
+            Self::Alarms(alarms) => alarms.ring(futex, count),
+        }
+    }
+}
+
 /// The private side of who wakes.
 #[derive(Clone)]
 pub(crate) struct Waker {
@@ -118,20 +193,44 @@ pub(crate) struct Waker {
     quiet: u64,
     /// This process can't be reached by the sleepers' barrier.
     fences_itself: bool,
+    reach: Reach,
 }
 
 /// Not a value of the word: numbers do not get there.
 const NEVER_QUIET: u64 = u64::MAX;
+
+/// What a doorbell says to a receiver, and to a sender that waits for room.
+pub(crate) const READY: &str = "ready";
+pub(crate) const ROOM: &str = "ok";
 
 /// Wakes all who sleep.
 pub(crate) const ALL: u64 = u64::MAX;
 
 impl Waker {
     /// `reachable`: this process has registered for the sleepers' barrier.
-    pub(crate) fn new(reachable: bool) -> Self {
+    pub(crate) fn new(reachable: bool, reach: Reach) -> Self {
         Self {
             quiet: if reachable { 0 } else { NEVER_QUIET },
             fences_itself: !reachable,
+            reach,
+        }
+    }
+
+    /// One that needs no fence of its own.
+    #[cfg(test)]
+    pub(crate) fn by_futex() -> Self {
+        Self::new(true, Reach::Futex)
+    }
+
+    /// Like this one, for who alone may sleep: the participant with this index.
+    pub(crate) fn only(&self, index: u32) -> Self {
+        let reach = match &self.reach {
+            Reach::Futex => Reach::Futex,
+            Reach::Alarms(alarms) => Reach::Alarms(alarms.only(index)),
+        };
+        Self {
+            reach,
+            ..self.clone()
         }
     }
 
@@ -169,7 +268,7 @@ impl Waker {
             fence(Ordering::SeqCst);
             word = call.attention.load(Ordering::Relaxed);
         }
-        let rang = ring_if_armed(word, call, count);
+        let rang = ring_if_armed(word, call, &self.reach, count);
         // As long as a fence is asked for, or somebody may be left asleep, every notify comes here.
         self.quiet = if fenced || rang == Rang::Some {
             NEVER_QUIET
@@ -184,7 +283,8 @@ impl Waker {
     pub(crate) fn notify_surely(&self, call: Call<'_>) {
         fence(Ordering::SeqCst);
         if !planted(Fault::NoRingOnLeave) {
-            ring_if_armed(call.attention.load(Ordering::Relaxed), call, ALL);
+            let word = call.attention.load(Ordering::Relaxed);
+            ring_if_armed(word, call, &self.reach, ALL);
         }
     }
 }
@@ -200,14 +300,14 @@ enum Rang {
 }
 
 /// Answers the number in `word`, if any.
-fn ring_if_armed(word: u64, call: Call<'_>, count: u64) -> Rang {
+fn ring_if_armed(word: u64, call: Call<'_>, reach: &Reach, count: u64) -> Rang {
     let number = attention::number(word);
     if number == 0 || number == call.answered.load(Ordering::Relaxed) {
         return Rang::Nobody;
     }
     let mut rang = Rang::Nobody;
     if number & attention::QUIET == 0 {
-        let all_awake = planted(Fault::NoWake) || call.futex.wake(count) < count;
+        let all_awake = planted(Fault::NoWake) || reach.ring(call.futex, count);
         if !all_awake && !planted(Fault::AnsweredTooSoon) {
             return Rang::Some;
         }
@@ -230,11 +330,13 @@ pub(crate) struct Sleeper {
     frequent: u32,
     last: Option<Instant>,
     sleeps: u64,
+    /// Where it sleeps, if not on the futex.
+    alarm: Option<Own>,
 }
 
 impl Sleeper {
-    /// A sleeper for the side's session with this number.
-    pub(crate) fn new(session: u64) -> Self {
+    /// A sleeper for the side's session with this number, on its own alarm or on the side's futex.
+    pub(crate) fn new(session: u64, alarm: Option<Own>) -> Self {
         Self {
             number: attention::first(session),
             armed: None,
@@ -243,6 +345,7 @@ impl Sleeper {
             frequent: 0,
             last: None,
             sleeps: 0,
+            alarm,
         }
     }
 
@@ -263,7 +366,7 @@ impl Sleeper {
         let stands =
             self.armed == Some(ticket) || self.armed.is_some() && planted(Fault::StayArmed);
         if !stands {
-            self.arm(end);
+            self.take_rings_back_and_arm(end);
             self.armed = Some(ticket);
         }
         let timeout = if self.barred {
@@ -273,7 +376,21 @@ impl Sleeper {
         };
         if planted(Fault::NoSecondLook) || !ready(end) {
             self.sleeps += 1;
-            end.futex().wait(ticket, timeout);
+            match &self.alarm {
+                None => end.futex().wait(ticket, timeout),
+                Some(alarm) => alarm.sleep(end.futex(), ticket, timeout),
+            }
+        }
+    }
+
+    fn take_rings_back_and_arm(&mut self, end: &mut impl Called) {
+        let late = planted(Fault::RingsTakenBackLate);
+        if let Some(alarm) = self.alarm.as_ref().filter(|_| !late) {
+            alarm.take_rings_back();
+        }
+        self.arm(end);
+        if let Some(alarm) = self.alarm.as_ref().filter(|_| late) {
+            alarm.take_rings_back();
         }
     }
 

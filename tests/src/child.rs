@@ -194,7 +194,7 @@ impl Child {
         kill(self.pid(), Signal::SIGCONT).expect("it is our child");
     }
 
-    /// Waits until the thread that plays the role sleeps on a futex.
+    /// Waits until the thread that plays the role sleeps on a futex, or polls descriptors.
     ///
     /// # Panics
     ///
@@ -228,8 +228,17 @@ impl Child {
     ///
     /// If it does not come to that.
     pub fn wait_until_slept(&mut self, times: u64) {
+        self.wait_until_slept_since(self.sleeps(), times);
+    }
+
+    /// The same, since it had gone to sleep `before` times.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come to that.
+    pub fn wait_until_slept_since(&mut self, before: u64, times: u64) {
         let until = Instant::now() + PATIENCE;
-        let enough = self.sleeps() + times;
+        let enough = before + times;
         while self.sleeps() < enough {
             assert!(
                 Instant::now() < until,
@@ -246,7 +255,7 @@ impl Child {
         let stat = format!("/proc/{}/task/{}/stat", self.id(), self.thread);
         // Kernels that hide the place say "0".
         state(stat) == 'S'
-            && ["0", "futex"]
+            && ["0", "futex", "poll", "do_poll", "do_sys_poll"]
                 .iter()
                 .any(|&place| self.doing().starts_with(place))
     }

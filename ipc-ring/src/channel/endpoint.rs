@@ -10,10 +10,10 @@ use crate::ring::Look;
 use crate::segment::mapped::Segment;
 use crate::sync::{AtomicU64, Fault, Ordering, planted, spin_loop};
 use crate::sys::membarrier;
-use crate::wait::{Called, SLICE, Sleeper, Wait, Waker, slice};
+use crate::wait::{Called, READY, ROOM, SLICE, Sleeper, Wait, Waker, slice};
 use std::cell::OnceCell;
 use std::sync::OnceLock;
-use std::thread::available_parallelism;
+use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
 /// How long to poll before sleeping: about what going to sleep and being woken costs.
@@ -48,15 +48,17 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Takes `role` in a segment whose lock for it we hold. Not joined yet.
     pub(super) fn new(segment: Segment, role: Role, keep_open: bool) -> Self {
+        let mut segment = segment;
         let wait = Wait::from_id(segment.places().header.wait).unwrap_or_default();
         let session = segment.own_entry().next_number();
+        let alarm = segment.take_alarm();
         Self {
             peers: Peers::of(role, &segment),
             segment,
             role,
             wait,
             keep_open,
-            sleeper: Sleeper::new(session),
+            sleeper: Sleeper::new(session, alarm),
             session,
             told_name_lost: false,
             asked: Instant::now(),
@@ -70,11 +72,14 @@ impl Endpoint {
 
     /// What this process wakes the other side by.
     pub(super) fn waker(&self) -> Waker {
-        Waker::new(match self.wait {
-            // Nobody ever sleeps.
-            Wait::Spin => true,
-            Wait::Futex => membarrier::register(),
-        })
+        // Where nobody ever sleeps, nobody has to be reached.
+        let reachable = !self.wait.sleeps() || membarrier::register();
+        let receiver = self.segment.places().header.receiver();
+        let reach = match self.role {
+            Role::Sender => self.segment.reach(receiver..receiver + 1, READY),
+            Role::Receiver => self.segment.reach(0..receiver, ROOM),
+        };
+        Waker::new(reachable, reach)
     }
 
     /// Joins. A session of a peer that ended before is not ours to hear of if it left nothing for us to do.
@@ -196,7 +201,7 @@ impl Endpoint {
         self.sleeper.relax(end);
         // Who never waits for long, since others keep it busy, hears of a death all the same.
         let ask = self.asked.elapsed() >= SLICE;
-        if !ask && poll(end, self.spin(), deadline, &ready) {
+        if !ask && poll(end, self.pause(), self.spin(), deadline, &ready) {
             return Ok(());
         }
         let waited = self.wait_long(end, deadline, ask, ready, look, call_others);
@@ -206,12 +211,21 @@ impl Endpoint {
         waited
     }
 
+    /// What to do between two looks.
+    fn pause(&self) -> fn() {
+        match self.wait {
+            Wait::Yield => yield_now,
+            _ => spin_loop,
+        }
+    }
+
     /// How long to poll at first.
     fn spin(&self) -> Duration {
         static ALONE: OnceLock<bool> = OnceLock::new();
         let alone = || available_parallelism().is_ok_and(|cores| cores.get() == 1);
         match self.wait {
-            Wait::Futex if *ALONE.get_or_init(alone) => Duration::ZERO,
+            // Who does not sleep lets others run, or has a processor for itself.
+            wait if wait.sleeps() && *ALONE.get_or_init(alone) => Duration::ZERO,
             _ => SPIN,
         }
     }
@@ -240,24 +254,19 @@ impl Endpoint {
                 _ if over => return Err(Stop::TimedOut),
                 _ => {}
             }
-            match self.wait {
-                Wait::Spin => {
-                    if poll(end, SLICE, deadline, &ready) {
-                        return Ok(());
-                    }
+            if self.wait.sleeps() {
+                // Before we sleep, whoever waits for us is woken: one that a killed predecessor of ours, or
+                // of its, forgot.
+                call_others(end);
+                let timeout = slice(slices).min(left.unwrap_or(Duration::MAX));
+                let (peers, segment) = (&self.peers, &self.segment);
+                let stir = |end: &mut E| ready(end) || peers.sessions(segment) != sessions;
+                self.sleeper.sleep(end, timeout, stir);
+                if ready(end) {
+                    return Ok(());
                 }
-                Wait::Futex => {
-                    // Before we sleep, whoever waits for us is woken: one that a killed predecessor of ours, or
-                    // of its, forgot.
-                    call_others(end);
-                    let timeout = slice(slices).min(left.unwrap_or(Duration::MAX));
-                    let (peers, segment) = (&self.peers, &self.segment);
-                    let stir = |end: &mut E| ready(end) || peers.sessions(segment) != sessions;
-                    self.sleeper.sleep(end, timeout, stir);
-                    if ready(end) {
-                        return Ok(());
-                    }
-                }
+            } else if poll(end, self.pause(), SLICE, deadline, &ready) {
+                return Ok(());
             }
             ask = true;
             slices += 1;
@@ -296,9 +305,10 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.store(before.wrapping_add(1), Ordering::Relaxed);
 }
 
-/// Polls for `time`, and not beyond `deadline`.
+/// Polls for `time`, and not beyond `deadline`, with a `pause` between two looks.
 fn poll<E>(
     end: &mut E,
+    pause: fn(),
     time: Duration,
     deadline: Option<Instant>,
     ready: impl Fn(&mut E) -> bool,
@@ -310,7 +320,7 @@ fn poll<E>(
             if ready(end) {
                 return true;
             }
-            spin_loop();
+            pause();
         }
         let now = Instant::now();
         if now - *begun.get_or_insert(now) >= time

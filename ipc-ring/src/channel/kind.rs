@@ -251,7 +251,9 @@ impl Mechanism for Lanes {
     }
 
     fn wakers<T: ShmMessage>(waker: Waker, places: &Places, _: &Self::Consumer<T>) -> Box<[Waker]> {
-        vec![waker; places.header.lanes() as usize].into()
+        (0..places.header.lanes())
+            .map(|lane| waker.only(lane))
+            .collect()
     }
 
     #[inline(always)]

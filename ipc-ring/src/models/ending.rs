@@ -16,7 +16,7 @@ use loom::thread;
 /// orders nothing for the processor.
 fn send_and_leave(heap: &Heap<u64>, mut producer: Producer<TypedSlots<u64>>, messages: u64) {
     heap.sender_entry.join(1);
-    let waker = Waker::new(true);
+    let waker = Waker::by_futex();
     for value in 0..messages {
         assert!(try_send(&mut producer, *heap.ring().slots(), value));
     }
@@ -98,7 +98,7 @@ fn a_sleeping_receiver_hears_that_the_sender_leaves() {
             let heap = heap.clone();
             move || send_and_leave(&heap, producer, 1)
         });
-        let mut sleeper = Sleeper::new(0);
+        let mut sleeper = Sleeper::new(0, None);
         let mut received = 0;
         loop {
             let ready =

@@ -31,7 +31,7 @@ fn try_recv(consumer: &mut Consumer<TypedSlots<u64>>) -> Option<u64> {
 
 /// Receives `count` messages, asleep between them.
 fn receive(consumer: &mut Consumer<TypedSlots<u64>>, count: usize) -> Vec<u64> {
-    let mut sleeper = Sleeper::new(0);
+    let mut sleeper = Sleeper::new(0, None);
     let mut received = Vec::new();
     while received.len() < count {
         match try_recv(consumer) {
@@ -56,7 +56,7 @@ fn messages_of_two_lanes_arrive_and_wake_the_receiver() {
             thread::spawn(move || {
                 let _heap = heap;
                 assert!(try_send(&mut producer, lane as u64));
-                Waker::new(true).notify(producer.call(), ALL);
+                Waker::by_futex().notify(producer.call(), ALL);
             })
         });
         let mut received = receive(&mut consumer, 2);
@@ -99,7 +99,7 @@ fn a_message_whose_sender_died_before_it_said_ready_is_found() {
             thread::spawn(move || assert!(try_send(&mut victim, 1))),
             thread::spawn(move || {
                 assert!(try_send(&mut other, 2));
-                Waker::new(true).notify(other.call(), ALL);
+                Waker::by_futex().notify(other.call(), ALL);
             }),
         ];
         for sender in senders {
@@ -123,7 +123,7 @@ fn an_idle_lane_that_calls_is_looked_at() {
         }
         let mut producer = heap.producer(1);
         assert!(try_send(&mut producer, 7));
-        let rang = Waker::new(true).notify(producer.call(), ALL);
+        let rang = Waker::by_futex().notify(producer.call(), ALL);
         assert!(!rang, "nobody sleeps");
         assert_eq!(try_recv(&mut consumer), Some(7));
     });
@@ -142,7 +142,7 @@ fn a_lane_is_taken_over_with_what_is_in_it() {
                 let mut successor = heap.producer(0);
                 thread::yield_now();
                 assert!(try_send(&mut successor, 2));
-                Waker::new(true).notify(successor.call(), ALL);
+                Waker::by_futex().notify(successor.call(), ALL);
             }
         });
         assert_eq!(receive(&mut consumer, 2), [1, 2]);

@@ -15,7 +15,7 @@ type Sender = Producer<TypedSlots<u64>>;
 
 /// Sends `value`, asleep while there is no room.
 fn send(heap: &Heap<u64>, producer: &mut Sender, value: u64) {
-    let mut sleeper = Sleeper::new(0);
+    let mut sleeper = Sleeper::new(0, None);
     while !try_send(producer, *heap.ring().slots(), value) {
         sleeper.sleep(producer, SLICE, |producer| producer.has_room());
     }
@@ -35,7 +35,7 @@ fn two_senders_sleep(capacity: u64) {
         let heap = heap.clone();
         thread::spawn(move || send(&heap, &mut producer, value))
     });
-    let mut waker = Waker::new(true);
+    let mut waker = Waker::by_futex();
     for _ in 0..capacity {
         assert!(try_recv(&mut consumer, *heap.ring().slots()).is_some());
         waker.notify(consumer.call(), 1);
@@ -71,10 +71,10 @@ fn a_sleeping_receiver_is_woken_by_either_of_two_senders() {
             let heap = heap.clone();
             thread::spawn(move || {
                 assert!(try_send(&mut producer, *heap.ring().slots(), owner.into()));
-                Waker::new(true).notify(producer.call(), ALL);
+                Waker::by_futex().notify(producer.call(), ALL);
             })
         });
-        let mut sleeper = Sleeper::new(0);
+        let mut sleeper = Sleeper::new(0, None);
         for _ in 0..2 {
             while try_recv(&mut consumer, *heap.ring().slots()).is_none() {
                 sleeper.sleep(&mut consumer, SLICE, |consumer| consumer.slot().is_some());
@@ -112,11 +112,11 @@ fn giving_up_a_claim_wakes_who_waits_behind_it() {
             move || {
                 let _heap = heap;
                 if one.abandon() {
-                    Waker::new(true).notify(one.call(), ALL);
+                    Waker::by_futex().notify(one.call(), ALL);
                 }
             }
         });
-        let mut sleeper = Sleeper::new(0);
+        let mut sleeper = Sleeper::new(0, None);
         while try_recv(&mut consumer, *heap.ring().slots()) != Some(20) {
             sleeper.sleep(&mut consumer, SLICE, |consumer| consumer.slot().is_some());
         }

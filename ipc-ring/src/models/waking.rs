@@ -16,8 +16,8 @@ fn receive(
     mut consumer: Consumer<TypedSlots<u64>>,
     expected: impl IntoIterator<Item = u64>,
 ) {
-    let mut sleeper = Sleeper::new(0);
-    let mut waker = Waker::new(true);
+    let mut sleeper = Sleeper::new(0, None);
+    let mut waker = Waker::by_futex();
     for expected in expected {
         let value = loop {
             if let Some(value) = try_recv(&mut consumer, *heap.ring().slots()) {
@@ -37,8 +37,8 @@ fn send(
     mut producer: Producer<TypedSlots<u64>>,
     values: impl IntoIterator<Item = u64>,
 ) {
-    let mut sleeper = Sleeper::new(0);
-    let mut waker = Waker::new(true);
+    let mut sleeper = Sleeper::new(0, None);
+    let mut waker = Waker::by_futex();
     for value in values {
         while !try_send(&mut producer, *heap.ring().slots(), value) {
             sleeper.sleep(&mut producer, SLICE, |producer| producer.has_room());

@@ -9,7 +9,8 @@ pub(crate) use removal::{remove, remove_if_idle};
 use found::{Inspected, check_owner, inspect};
 use removal::{remove_if_empty, replace};
 
-use super::mapped::{Places, Segment};
+use super::doorbells::Queues;
+use super::mapped::{self, Places, Segment};
 use super::posix::{Object, Unpublished, refused, same_file};
 use crate::error::{OpenError, Role};
 use crate::layout::{Header, LIFECYCLE_BYTE, MAX_PARTICIPANTS, MPSC, REMOVE_WHEN_IDLE, Shape};
@@ -20,7 +21,7 @@ use crate::sync::Ordering;
 use crate::sync::{Fault, planted};
 use crate::sys::map::{Mapping, page_size};
 use crate::sys::{fork, lock, process};
-use crate::wait::{Wait, Waker};
+use crate::wait::{READY, Wait, Waker};
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, fstat};
 use std::num::NonZeroUsize;
@@ -327,7 +328,8 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
         Place::NoneLeft { error, .. } => return Err(error),
     };
     // Before anything that takes time: until then, nobody can tell what a dead holder claimed from what we will.
-    settle_predecessor(&places, index);
+    let queues = Queues::of(&found, &header);
+    settle_predecessor(&places, index, queues);
     drop(own);
     // From here on the mapping alone holds the lock; unless the file system puts another file behind a mapping, as
     // overlayfs does.
@@ -353,6 +355,17 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
             source: errno.into(),
         })?;
     }
+    let doorbell = queues.map(|queues| {
+        let called = header.called_with(index);
+        let name = || queues.name(called.start);
+        let opened = queues.open(&called);
+        opened.map_err(|errno| OpenError::NoQueue {
+            path: object.to_string(),
+            name: name(),
+            source: errno.into(),
+        })
+    });
+    let doorbell = doorbell.transpose()?;
     // Nothing fails after this: who failed to open must not be taken for the one that died.
     // SAFETY: as above; the mapping goes into the segment.
     let places = unsafe { Places::new(header, mapping.base()) };
@@ -363,8 +376,11 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
         mapping,
         file,
         object.clone(),
-        index,
-        token,
+        mapped::Place {
+            index,
+            token,
+            doorbell: queues.zip(doorbell),
+        },
     );
     Ok(Attempt::Joined(segment))
 }
@@ -417,7 +433,7 @@ fn take_place(request: &Request, own: &OwnedFd, places: &Places) -> Result<Place
 }
 
 /// Settles what the last holder of the index `index`, which is ours now, may have claimed and left.
-fn settle_predecessor(places: &Places, index: u32) {
+fn settle_predecessor(places: &Places, index: u32, queues: Option<Queues>) {
     if places.header.kind != MPSC
         || index == places.header.receiver()
         || !places.entry(index).is_dirty()
@@ -427,6 +443,8 @@ fn settle_predecessor(places: &Places, index: u32) {
     let ring = places.untyped_ring(0);
     if mpsc::sweep(&ring, index) {
         // It may sleep before what lies behind that claim.
-        Waker::new(false).notify_surely(ring.to_receivers());
+        let receiver = places.header.receiver();
+        let reach = places.reach(receiver..receiver + 1, queues, READY);
+        Waker::new(false, reach).notify_surely(ring.to_receivers());
     }
 }

@@ -2,22 +2,28 @@
 #![allow(unsafe_code, reason = "pointers into the mapping")]
 
 use super::attach::remove_if_idle;
+use super::doorbells::Queues;
 use super::posix::Object;
 use super::{Side, first_stamp};
 use crate::layout::{
-    Entry, Header, LANES, READY_OFFSET, RECEIVERS_STRIDE, REMOVE_WHEN_IDLE, SCHEMA_OFFSET,
+    Alarm, Entry, Header, LANES, READY_OFFSET, RECEIVERS_STRIDE, REMOVE_WHEN_IDLE, SCHEMA_OFFSET,
 };
 use crate::message::ShmMessage;
 use crate::ring::lanes::Common;
 use crate::ring::{Ring, Slots, TypedSlots, UntypedSlots};
 use crate::schema::Schema;
 use crate::sync::AtomicU64;
+use crate::sys::doorbell::Doorbell;
 use crate::sys::fork::Token;
 use crate::sys::map::Mapping;
+use crate::wait::alarm::{Device, Doorbells, Others, Own};
+use crate::wait::{Reach, Wait};
 use nix::sys::stat::fstat;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// The header and where everything lies; all of it within the mapping, by [`Header::is_consistent`].
 pub(crate) struct Places {
@@ -134,6 +140,52 @@ impl Places {
         unsafe { self.entry_ptr(index).as_ref() }
     }
 
+    /// How to reach the participants with these indices when they sleep. Doorbells, of these `queues`, say `word`.
+    pub(crate) fn reach(
+        &self,
+        indices: Range<u32>,
+        queues: Option<Queues>,
+        word: &'static str,
+    ) -> Reach {
+        let Some(device) = self.device() else {
+            return Reach::Futex;
+        };
+        let header = self.header;
+        let open = |queues: Queues| move |index| queues.open(&header.called_with(index)).ok();
+        let doorbells = queues.map(|queues| Doorbells::new(self.header.participants, open(queues)));
+        let doorbells = doorbells.map(Arc::new);
+        assert!(
+            indices.end <= self.header.participants,
+            "a participant beyond the table"
+        );
+        // SAFETY: initialised before the segment was published, one a participant; that the mapping outlives them is vouched for
+        // by who made the places.
+        Reach::Alarms(unsafe { Others::new(self.alarm(0), indices, device, doorbells, word) })
+    }
+
+    /// What the participant with this index sleeps by, if it is not a futex.
+    pub(crate) fn own_alarm(&self, index: u32, doorbell: Option<Doorbell>) -> Option<Own> {
+        let device = self.device()?;
+        assert!(
+            index < self.header.participants,
+            "a participant beyond the table"
+        );
+        let called = self.header.called_with(index);
+        // SAFETY: as in `reach`.
+        let own = unsafe { Own::new(self.alarm(0), index, &called, device, doorbell) }?;
+        own.take_over(self.entry(index).is_dirty());
+        Some(own)
+    }
+
+    fn device(&self) -> Option<Device> {
+        Wait::from_id(self.header.wait).and_then(Wait::device)
+    }
+
+    fn alarm(&self, index: u32) -> NonNull<Alarm> {
+        let offset = u64::from(index) * size_of::<Alarm>() as u64;
+        self.at(self.header.alarms_offset + offset)
+    }
+
     /// Writes everything that a reader will find, into memory that nobody else sees.
     pub(crate) fn initialise(&self, schema: &str) {
         let header = &self.header;
@@ -150,6 +202,13 @@ impl Places {
         }
         for lane in 0..header.lanes() {
             self.initialise_lane(lane);
+        }
+        if let Some(device) = self.device() {
+            for index in 0..header.participants {
+                // SAFETY: the alarm lies in its region, aligned; a new object is zero, which is a value of its atomic and may be
+                // anything for the rest.
+                unsafe { self.alarm(index).as_ref() }.begin(device);
+            }
         }
         if header.kind == LANES {
             // SAFETY: the words lie in their region, aligned; a new object is zero, which is a value of each of them.
@@ -180,6 +239,14 @@ impl Places {
     }
 }
 
+/// A participant's place, as its process has it.
+pub(super) struct Place {
+    pub(super) index: u32,
+    pub(super) token: Token,
+    /// The ring's queues and its own, if it waits by such.
+    pub(super) doorbell: Option<(Queues, Doorbell)>,
+}
+
 /// A segment in which this process holds a participant's index.
 pub(crate) struct Segment {
     places: Places,
@@ -191,22 +258,28 @@ pub(crate) struct Segment {
     index: u32,
     own_entry: NonNull<Entry>,
     token: Token,
+    /// The ring's queues, and our own until a sleeper takes it.
+    doorbell: Option<(Queues, Option<Doorbell>)>,
 }
 
 // SAFETY: it points into the mapping, which is of the process, not of a thread.
 unsafe impl Send for Segment {}
 
 impl Segment {
-    /// `mapping` is of `header.segment_size` bytes and holds the lock of `index`.
+    /// `mapping` is of `header.segment_size` bytes and holds the lock of `place`.
     pub(super) fn new(
         header: Header,
         schema: &'static Schema,
         mapping: Mapping,
         file: OwnedFd,
         object: Object,
-        index: u32,
-        token: Token,
+        place: Place,
     ) -> Self {
+        let Place {
+            index,
+            token,
+            doorbell,
+        } = place;
         debug_assert!(header.is_consistent());
         // SAFETY: the mapping is dropped last, in `drop`.
         let places = unsafe { Places::new(header, mapping.base()) };
@@ -219,6 +292,7 @@ impl Segment {
             object,
             index,
             token,
+            doorbell: doorbell.map(|(queues, own)| (queues, Some(own))),
         }
     }
 
@@ -251,6 +325,18 @@ impl Segment {
 
     pub(crate) fn token(&self) -> Token {
         self.token
+    }
+
+    /// What this participant sleeps by, if it is not a futex. For the first who asks.
+    pub(crate) fn take_alarm(&mut self) -> Option<Own> {
+        let doorbell = self.doorbell.as_mut().and_then(|(_, own)| own.take());
+        self.places.own_alarm(self.index, doorbell)
+    }
+
+    /// How to reach the participants with these indices when they sleep. Doorbells say `word`.
+    pub(crate) fn reach(&self, indices: Range<u32>, word: &'static str) -> Reach {
+        let queues = self.doorbell.as_ref().map(|&(queues, _)| queues);
+        self.places.reach(indices, queues, word)
     }
 
     /// Whether the object still has its name. If the system won't say, it has.

@@ -41,8 +41,8 @@ impl Sender {
     fn new(world: &World, lane: usize, session: u64) -> Self {
         Self {
             producer: world.heap.producer(lane),
-            sleeper: Sleeper::new(session),
-            waker: Waker::new(true),
+            sleeper: Sleeper::new(session, None),
+            waker: Waker::by_futex(),
             lane,
             owes: false,
         }
@@ -122,8 +122,8 @@ impl World {
         let lanes = 0..self.places.len();
         let rings = lanes.map(|lane| self.heap.lane(lane).ring());
         let mut consumer = Consumer::take_over(rings, self.heap.common(), session, self.eager);
-        let mut sleeper = Sleeper::new(session);
-        let mut wakers = vec![Waker::new(true); self.places.len()];
+        let mut sleeper = Sleeper::new(session, None);
+        let mut wakers = vec![Waker::by_futex(); self.places.len()];
         loop {
             survive(RECEIVER_DIES)?;
             let Some(slot) = consumer.slot() else {

@@ -16,8 +16,8 @@ const EACH: usize = 3;
 /// Sends some messages, asleep while there is no room.
 fn send(heap: &Heap<u64>, history: &History, owner: u32) {
     let mut producer = Producer::join(heap.ring(), owner);
-    let mut sleeper = Sleeper::new(0);
-    let mut waker = Waker::new(true);
+    let mut sleeper = Sleeper::new(0, None);
+    let mut waker = Waker::by_futex();
     for _ in 0..EACH {
         let message = history.message(0);
         history.begin(message);
@@ -34,8 +34,8 @@ fn send(heap: &Heap<u64>, history: &History, owner: u32) {
 /// Receives all, asleep between them, and wakes one sender for each slot that it gives back.
 fn receive(heap: &Heap<u64>) -> Vec<u64> {
     let mut consumer = Consumer::take_over(heap.ring());
-    let mut sleeper = Sleeper::new(0);
-    let mut waker = Waker::new(true);
+    let mut sleeper = Sleeper::new(0, None);
+    let mut waker = Waker::by_futex();
     let mut received = Vec::new();
     while received.len() < SENDERS as usize * EACH {
         let Some(first) = consumer.slot() else {

@@ -58,6 +58,14 @@ faults! {
     NoSecondLook,
     /// The waker answers without ringing.
     NoWake,
+    /// A sleeper takes back what is left of earlier rings after it has armed, not before.
+    RingsTakenBackLate,
+    /// One of several sleepers takes back rings.
+    OthersRingsTakenBack,
+    /// Who is to wait for a condition variable says so after its last look, not before.
+    WaitingSaidLate,
+    /// The waker notifies without the mutex of the condition variable.
+    NotifyUnlocked,
     /// A sleep has no slices: nobody looks again who is not woken.
     SleepUnsliced,
     /// A sleeper whose number was answered once arms with the same number again.

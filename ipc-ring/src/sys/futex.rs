@@ -66,10 +66,14 @@ mod real {
             }
         }
 
-        /// Changes the word, so that nobody who took a ticket before goes to sleep, and wakes at most `count` of those who
-        /// sleep. Answers how many.
+        /// Changes the word, so that nobody who took a ticket before goes to sleep. Answers what it was.
+        pub(crate) fn bump(&self) -> u32 {
+            self.word.fetch_add(1, Ordering::Release)
+        }
+
+        /// Changes the word, and wakes at most `count` of those who sleep. Answers how many.
         pub(crate) fn wake(&self, count: u64) -> u64 {
-            self.word.fetch_add(1, Ordering::Release);
+            self.bump();
             let count = i32::try_from(count).unwrap_or(i32::MAX);
             // SAFETY: the word is a live, aligned u32; waking reads no other memory.
             let woken = unsafe {
@@ -122,8 +126,12 @@ mod model {
             self.woken.notify_all();
         }
 
+        pub(crate) fn bump(&self) -> u32 {
+            self.word.fetch_add(1, Ordering::Release)
+        }
+
         pub(crate) fn wake(&self, count: u64) -> u64 {
-            self.word.fetch_add(1, Ordering::Release);
+            self.bump();
             // The kernel compares and enqueues under the lock that the waker takes.
             let mut asleep = self.queue.lock().unwrap();
             let woken = count.min(*asleep);

@@ -263,7 +263,7 @@ fn lanes_behave_like_queues(
         .map(|lane| *heap.lane(lane).ring().slots())
         .collect();
     let mut producers: Vec<_> = (0..PRODUCERS).map(|lane| heap.producer(lane)).collect();
-    let mut wakers = vec![Waker::new(true); PRODUCERS];
+    let mut wakers = vec![Waker::by_futex(); PRODUCERS];
     // Each session has numbers of its own.
     let mut session = 0;
     let mut take_over = || {
@@ -337,7 +337,7 @@ fn lanes_behave_like_queues(
             Operation::Abandon(lane) => prop_assert!(!producers[lane].abandon()),
             Operation::Die(lane) => {
                 producers[lane] = heap.producer(lane);
-                wakers[lane] = Waker::new(true);
+                wakers[lane] = Waker::by_futex();
             }
             Operation::Recv => recv(&mut consumer, &mut model, &mut run, 1)?,
             Operation::Batch(most) => recv(&mut consumer, &mut model, &mut run, most)?,

@@ -4,6 +4,7 @@ use super::found::{Emptiness, read_header, unread};
 use super::{Attempt, Patience};
 use crate::error::{OpenError, RemoveError};
 use crate::layout::{ABI_VERSION, LIFECYCLE_BYTE, MAX_PARTICIPANTS, REMOVE_WHEN_IDLE};
+use crate::segment::doorbells::Queues;
 use crate::segment::posix::{Object, refused, same_file};
 use crate::sync::{Fault, planted};
 use crate::sys::{fork, lock};
@@ -34,8 +35,20 @@ pub(super) fn replace(
     {
         return Ok(Attempt::Again);
     }
-    object.unlink().map_err(refused)?;
+    take_name(object, file).map_err(refused)?;
     Ok(Attempt::Absent)
+}
+
+/// Takes the name away from the ring in `file`, which nobody uses and nobody can join, and before that those of its queues. Who is
+/// killed in between leaves a ring that the next one can use, or remove.
+fn take_name(object: &Object, file: &OwnedFd) -> Result<(), Errno> {
+    if let Ok(header) = read_header(object, file)
+        && header.is_consistent()
+        && let Some(queues) = Queues::of(&fstat(file)?, &header)
+    {
+        queues.unlink(header.participants);
+    }
+    object.unlink()
 }
 
 /// What became of the attempt to hold a ring that nobody uses.
@@ -175,7 +188,7 @@ pub(super) fn remove_where(
         match hold_idle(object, &file).map_err(|errno| failed("locking", errno))? {
             Held::Idle => {
                 condition(&file)?;
-                return object.unlink().map_err(|errno| failed("removing", errno));
+                return take_name(object, &file).map_err(|errno| failed("removing", errno));
             }
             Held::InUse => return Err(RemoveError::InUse { path: path() }),
             Held::Gone | Held::Busy => {}
