@@ -47,6 +47,25 @@ pub(crate) fn spawn_with_own_pids(mut command: Command) -> Result<Child, String>
     started.recv().expect("the thread sends before it parks")
 }
 
+/// Gives this process message queues of its own, which are then to be seen as files in `directory`.
+///
+/// # Errors
+///
+/// Why the system does not allow it.
+///
+/// # Panics
+///
+/// If it allows the one and refuses the other.
+pub fn own_queues(directory: &str) -> Result<(), String> {
+    own_mounts()?;
+    unshare(CloneFlags::CLONE_NEWIPC)
+        .map_err(|errno| format!("only root gets message queues of its own: {errno}"))?;
+    let (kind, none) = (Some("mqueue"), None::<&str>);
+    mount(kind, directory, kind, MsFlags::empty(), none)
+        .unwrap_or_else(|errno| panic!("mqueue on {directory}: {errno}"));
+    Ok(())
+}
+
 /// Covers `/dev/shm` by an empty file system of so many bytes. After [`own_mounts`].
 ///
 /// # Panics
