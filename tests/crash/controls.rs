@@ -17,7 +17,7 @@ use crate::explore::Explorer;
 use crate::image::{Moment, Phase, changed_words};
 use crate::message::Tag;
 use crate::operation::Operation;
-use crate::ring::Kind;
+use crate::ring::{Kind, Way};
 use crate::scenario::{self, Peer, Scenario};
 use crate::walk::Exploration;
 
@@ -41,6 +41,7 @@ const SENDING: Scenario = Scenario {
     advance: scenario::Advance::Never,
     by: 0,
     wreck: 0,
+    way: Way::Futex,
 };
 
 const RECEIVING: Scenario = Scenario {

@@ -8,6 +8,7 @@ use crate::act::Order;
 use crate::image::{Image, Images, Moment, Object, Phase, changed_words};
 use crate::player::{Player, WATCHDOG};
 use crate::scenario::Scenario;
+use crate::strike::Blows;
 use crate::walk::{Exploration, helper};
 
 /// How much is enough.
@@ -77,9 +78,8 @@ impl Explorer {
         })
     }
 
-    /// Steps `scenario` and recovers from everything that it left behind; `samples` are the instructions at which a real victim
-    /// is killed or stopped, besides all system calls; none if it isn't.
-    pub(crate) fn explore(&mut self, scenario: Scenario, samples: Option<usize>) -> Report {
+    /// Steps `scenario` and recovers from everything that it left behind; `blows` says where real victims are killed or stopped.
+    pub(crate) fn explore(&mut self, scenario: Scenario, blows: Option<Blows>) -> Report {
         let mut report = Report {
             scenario,
             steps: 0,
@@ -88,7 +88,7 @@ impl Explorer {
             strikes: Strikes::default(),
             failures: Vec::new(),
         };
-        if let Err(error) = self.try_explore(&mut report, samples) {
+        if let Err(error) = self.try_explore(&mut report, blows) {
             report.failures.push(format!("{error:#}"));
             // Whatever they were in the middle of, the next scenario begins with others.
             self.peers.end();
@@ -97,7 +97,7 @@ impl Explorer {
         report
     }
 
-    fn try_explore(&mut self, report: &mut Report, samples: Option<usize>) -> Result<()> {
+    fn try_explore(&mut self, report: &mut Report, blows: Option<Blows>) -> Result<()> {
         let scenario = report.scenario;
         let exploration = self.step_through(&scenario, |_| Ok(()))?;
         let images = &exploration.images;
@@ -128,8 +128,8 @@ impl Explorer {
         report
             .failures
             .extend(changes_of_mind(&scenario, images, &effects));
-        if let Some(samples) = samples {
-            self.strike_all(&exploration, samples, report)?;
+        if let Some(blows) = blows {
+            self.strike_all(&exploration, blows, report)?;
         }
         Ok(())
     }

@@ -7,13 +7,15 @@ use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{ErrorKind, Write as _};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use anyhow::{Context as _, Result};
+use nix::mqueue::mq_unlink;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+use crate::ring::MOST_SENDERS;
 use crate::step::Victim;
 
 /// A segment's name, and where the system keeps the object of that name.
@@ -64,6 +66,15 @@ impl Object {
 
     /// Removes what may be left under this name; whether there was something.
     pub(crate) fn discard(&self) -> bool {
+        let Ok(file) = fs::metadata(self.path()) else {
+            return false;
+        };
+        // With its queues, of which our rings have no more.
+        for index in 0..=MOST_SENDERS {
+            let queue = format!("/ipc-ring.{:x}-{:x}.{index}", file.dev(), file.ino());
+            // Most have none.
+            let _ = mq_unlink(queue.as_str());
+        }
         fs::remove_file(self.path()).is_ok()
     }
 }

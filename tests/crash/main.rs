@@ -207,7 +207,7 @@ fn explore_all(planned: &[Planned], namespace: &str, with_controls: bool) -> Res
                 while failures.load(Ordering::Relaxed) < MOST_FAILURES
                     && let Some(planned) = planned.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let report = explorer.explore(planned.scenario, planned.samples);
+                    let report = explorer.explore(planned.scenario, planned.blows);
                     failures.fetch_add(report.failures.len(), Ordering::Relaxed);
                     reports.lock().expect("no holder panics").push(report);
                 }

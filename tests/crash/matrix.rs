@@ -1,17 +1,18 @@
 //! Which scenarios are explored: those of `cargo test`, or those of the full run.
 
 use crate::operation::Operation;
-use crate::ring::Kind;
+use crate::ring::{Kind, Way};
 use crate::scenario::{Advance, Peer, Scenario};
+use crate::strike::Blows;
 
 use Operation as Op;
 
-/// A scenario, and at how many instructions real victims of it are struck.
+/// A scenario, and where real victims of it are struck.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
     pub(crate) scenario: Scenario,
-    /// None: at none, and at no system call.
-    pub(crate) samples: Option<usize>,
+    /// None: nowhere.
+    pub(crate) blows: Option<Blows>,
 }
 
 /// One word, a message that fills a cache line together with its stamp, and one of several lines.
@@ -22,19 +23,43 @@ const CAPACITIES: [usize; 3] = [1, 2, 4];
 /// Of the scenarios of one kind, operation and capacity, one of so many is explored by `cargo test`, and of those in which
 /// somebody comes one of so many. Primes that no loop in [`of`] has the length of, so that what is taken meets all values of
 /// each.
-const STRIDE: usize = 37;
-const LONG_STRIDE: usize = 127;
+const STRIDE: usize = 61;
+const LONG_STRIDE: usize = 211;
 
 /// The same for the full run.
 const FULL_STRIDE: usize = 5;
 const FULL_LONG_STRIDE: usize = 29;
 
+/// Of which capacity `cargo test` takes rings that wait otherwise than by a futex.
+const CAPACITY_OF_OTHER_WAYS: usize = 2;
+
 /// System calls of who joins a ring, at most.
 const CALLS_OF_JOINING: usize = 32;
 
-/// Instructions at which real victims are struck.
-const SAMPLES: usize = 4;
-const FULL_SAMPLES: usize = 16;
+/// In `cargo test`. Where that takes time, at some system calls only.
+const BLOWS: Blows = Blows {
+    instructions: 4,
+    every: 1,
+    stops: 3,
+};
+const LONG_BLOWS: Blows = Blows {
+    every: 5,
+    stops: 9,
+    ..BLOWS
+};
+const FULL_BLOWS: Blows = Blows {
+    instructions: 16,
+    every: 1,
+    stops: 3,
+};
+
+fn blows(operation: Operation, full: bool) -> Blows {
+    match (full, takes_time(operation)) {
+        (true, _) => FULL_BLOWS,
+        (false, true) => LONG_BLOWS,
+        (false, false) => BLOWS,
+    }
+}
 
 /// The scenarios of `cargo test`, or of the full run.
 ///
@@ -69,11 +94,16 @@ pub(crate) fn matrix(full: bool) -> Vec<Planned> {
                 let taken = all.iter().skip(first).step_by(stride);
                 planned.extend(taken.map(|&scenario| Planned {
                     scenario,
-                    samples: None,
+                    blows: None,
                 }));
-                let is_struck = full || !operation.is_long() || (group + turn).is_multiple_of(3);
+                let is_struck = full || !takes_time(operation) || (group + turn).is_multiple_of(3);
                 if is_struck {
                     planned.extend(struck(&all, full));
+                }
+                // By turns as well.
+                let is_one = capacity == CAPACITY_OF_OTHER_WAYS && (group + turn).is_multiple_of(3);
+                if full || is_one {
+                    planned.extend(other_ways(&all, full));
                 }
             }
         }
@@ -121,11 +151,59 @@ fn struck(all: &[Scenario], full: bool) -> Vec<Planned> {
         // Those whose peers live on most.
         scenarios.drain(..scenarios.len().saturating_sub(1));
     }
-    let samples = Some(if full { FULL_SAMPLES } else { SAMPLES });
+    let blows = Some(blows(all[0].operation, full));
     scenarios
         .into_iter()
-        .map(|scenario| Planned { scenario, samples })
+        .map(|scenario| Planned { scenario, blows })
         .collect()
+}
+
+/// Whether each victim takes long to come to where it is struck.
+fn takes_time(operation: Operation) -> bool {
+    let waits = matches!(
+        operation,
+        Op::SendWaiting | Op::RecvWaiting | Op::RecvTimeout | Op::RecvTold | Op::RecvPastClaim
+    );
+    waits || operation.is_long()
+}
+
+/// Of those in which somebody waits, or is woken, or makes what that takes: one for each other way to wait, or every so many of
+/// them.
+fn other_ways(all: &[Scenario], full: bool) -> Vec<Planned> {
+    let concerned = all.iter().filter(|scenario| {
+        let is_of_waiting = matches!(
+            scenario.operation,
+            Op::SendWaiting
+                | Op::RecvWaiting
+                | Op::RecvTimeout
+                | Op::Create
+                | Op::SenderTakeover
+                | Op::ReceiverTakeover
+                | Op::LastLeave
+                | Op::Remove
+        );
+        scenario.peer == Peer::Sleeps || is_of_waiting
+    });
+    let concerned = concerned.copied().collect::<Vec<_>>();
+    if concerned.is_empty() {
+        return Vec::new();
+    }
+    let is_long = concerned[0].operation.is_long();
+    let stride = match (full, is_long) {
+        (false, _) => concerned.len(),
+        (true, false) => FULL_STRIDE,
+        (true, true) => FULL_LONG_STRIDE,
+    };
+    let blows = (full || !is_long).then(|| blows(concerned[0].operation, full));
+    let first = (concerned.len() / 2) % stride;
+    let ways = Way::OTHERS.into_iter().flat_map(|way| {
+        let taken = concerned.iter().skip(first).step_by(stride);
+        taken.map(move |&scenario| Planned {
+            scenario: Scenario { way, ..scenario },
+            blows,
+        })
+    });
+    ways.collect()
 }
 
 fn of(kind: Kind, operation: Operation, capacity: usize) -> Vec<Scenario> {
@@ -148,6 +226,7 @@ fn of(kind: Kind, operation: Operation, capacity: usize) -> Vec<Scenario> {
                             advance,
                             by,
                             wreck,
+                            way: Way::Futex,
                         });
                     }
                 }

@@ -15,8 +15,9 @@ use crate::controls::Control;
 use crate::explore::{Explorer, Limits};
 use crate::matrix;
 use crate::operation::Operation;
-use crate::ring::Kind;
+use crate::ring::{Kind, Way};
 use crate::scenario::{self, Peer, Scenario};
+use crate::strike::Blows;
 
 /// A fault by the library's name for it, what it is, and words that the names of the scenarios have in which it bites.
 struct Fault {
@@ -151,13 +152,18 @@ const HINT: Scenario = Scenario {
     advance: scenario::Advance::Never,
     by: 0,
     wreck: 0,
+    way: Way::Futex,
 };
 
 /// So many scenarios may pass before one must fail.
 const MOST_SCENARIOS: usize = 24;
 
-/// Instructions at which real victims are struck.
-const SAMPLES: usize = 12;
+/// Where real victims are struck.
+const BLOWS: Blows = Blows {
+    instructions: 12,
+    every: 1,
+    stops: 3,
+};
 
 /// One failure is enough, and who hangs need not hang for long: longer than survivors wait for each other.
 const LIMITS: Limits = Limits {
@@ -209,14 +215,14 @@ impl Fault {
 
         let mut explorer = Explorer::new(namespace.to_owned(), Some(name), LIMITS)?;
         let caught = scenarios.into_iter().find_map(|scenario| {
-            let report = explorer.explore(scenario, Some(SAMPLES));
+            let report = explorer.explore(scenario, Some(BLOWS));
             let failure = report.failures.into_iter().next()?;
             Some((scenario, failure))
         });
         if let Some((scenario, _)) = &caught {
             // What was reported is the fault, and not the scenario.
             let mut explorer = Explorer::new(format!("{namespace}-sound"), None, LIMITS)?;
-            let sound = explorer.explore(*scenario, Some(SAMPLES)).failures;
+            let sound = explorer.explore(*scenario, Some(BLOWS)).failures;
             ensure!(
                 sound.is_empty(),
                 "{scenario}, with nothing planted: {sound:?}"

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, bail};
-use ipc_ring::{Builder, Lanes, Mpsc, OpenError, Sender, ShmMessage, Spsc, lanes, mpsc, spsc};
+use ipc_ring::{
+    Builder, Lanes, Mpsc, OpenError, Sender, ShmMessage, Spsc, Wait, lanes, mpsc, spsc,
+};
 
 use crate::image::Object;
 
@@ -16,6 +18,9 @@ pub(crate) enum Kind {
     Lanes,
 }
 
+/// No ring of ours has more senders.
+pub(crate) const MOST_SENDERS: usize = 2;
+
 impl Kind {
     pub(crate) const ALL: [Self; 3] = [Self::Spsc, Self::Mpsc, Self::Lanes];
 
@@ -23,7 +28,7 @@ impl Kind {
     pub(crate) fn senders(self) -> usize {
         match self {
             Self::Spsc => 1,
-            Self::Mpsc | Self::Lanes => 2,
+            Self::Mpsc | Self::Lanes => MOST_SENDERS,
         }
     }
 
@@ -51,6 +56,51 @@ impl FromStr for Kind {
     }
 }
 
+/// How all sides wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Way {
+    Futex,
+    Semaphore,
+    Queue,
+}
+
+impl Way {
+    /// Those but the default. (Nothing is promised for condition variables; and who does not sleep makes no wakes.)
+    pub(crate) const OTHERS: [Self; 2] = [Self::Semaphore, Self::Queue];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Futex => "futex",
+            Self::Semaphore => "semaphore",
+            Self::Queue => "queue",
+        }
+    }
+
+    fn wait(self) -> Wait {
+        match self {
+            Self::Futex => Wait::Futex,
+            Self::Semaphore => Wait::Semaphore,
+            Self::Queue => Wait::MessageQueue,
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Way {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut all = [Self::Futex].into_iter().chain(Self::OTHERS);
+        let known = all.find(|way| way.name() == text);
+        known.with_context(|| format!("no way to wait is called {text:?}"))
+    }
+}
+
 /// Everything that two processes must agree on to meet.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {
@@ -60,6 +110,7 @@ pub(crate) struct Ring {
     pub(crate) capacity: usize,
     /// The position of the first message.
     pub(crate) start: u64,
+    pub(crate) way: Way,
     /// Whether it goes with the last one who leaves.
     pub(crate) goes_when_idle: bool,
     pub(crate) object: Object,
@@ -72,12 +123,13 @@ impl fmt::Display for Ring {
             words,
             capacity,
             start,
+            way,
             goes_when_idle,
             object: Object { namespace, name },
         } = self;
         write!(
             f,
-            "{kind} {words} {capacity} {start} {goes_when_idle} {namespace} {name}"
+            "{kind} {words} {capacity} {start} {way} {goes_when_idle} {namespace} {name}"
         )
     }
 }
@@ -93,6 +145,7 @@ impl FromStr for Ring {
             words,
             capacity,
             start,
+            way,
             goes_when_idle,
             namespace,
             name,
@@ -105,6 +158,7 @@ impl FromStr for Ring {
             words: words.parse()?,
             capacity: capacity.parse()?,
             start: start.parse()?,
+            way: way.parse()?,
             goes_when_idle: goes_when_idle.parse()?,
             object: Object {
                 namespace: namespace.to_owned(),
@@ -178,6 +232,7 @@ impl Ring {
         let builder = self
             .opener()
             .capacity(self.capacity)
+            .wait(self.way.wait())
             .start_position(self.start);
         let builder = if self.goes_when_idle {
             builder.remove_when_idle()

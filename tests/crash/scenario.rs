@@ -9,7 +9,7 @@ use crate::act::Act;
 use crate::event::{FIRST, RECEIVER, SECOND, Seat};
 use crate::image::Object;
 use crate::operation::Operation;
-use crate::ring::{Kind, Ring};
+use crate::ring::{Kind, Ring, Way};
 
 use Operation as Op;
 
@@ -117,6 +117,7 @@ pub(crate) struct Scenario {
     pub(crate) by: usize,
     /// How many times a predecessor that was killed had changed the segment; 0 if none was.
     pub(crate) wreck: usize,
+    pub(crate) way: Way,
 }
 
 impl fmt::Display for Scenario {
@@ -133,6 +134,7 @@ impl fmt::Display for Scenario {
             advance,
             by,
             wreck,
+            way,
         } = self;
         write!(f, "{kind} {operation} words={words} capacity={capacity} ")?;
         match start.wrapping_neg() {
@@ -141,7 +143,7 @@ impl fmt::Display for Scenario {
         }
         write!(
             f,
-            " history={history} backlog={backlog} peer={peer} advance={advance} by={by} wreck={wreck}"
+            " history={history} backlog={backlog} peer={peer} advance={advance} by={by} wreck={wreck} wait={way}"
         )
     }
 }
@@ -177,6 +179,7 @@ impl FromStr for Scenario {
             advance: field("advance")?.parse()?,
             by: field("by")?.parse()?,
             wreck: field("wreck")?.parse()?,
+            way: field("wait")?.parse()?,
         })
     }
 }
@@ -206,6 +209,7 @@ impl Scenario {
             words: self.words,
             capacity: self.capacity,
             start: self.start,
+            way: self.way,
             goes_when_idle: self.operation == Op::LastLeave,
             object,
         }

@@ -116,22 +116,24 @@ impl Victim {
         Ok(tracee.next_system_call()?.is_some())
     }
 
-    /// The futex call that the next instruction makes, if it makes one.
-    pub(crate) fn next_futex(&self) -> Result<Option<Futex>> {
+    /// The call by which the next instruction waits or wakes, if it makes one: of a futex, or of a message queue.
+    pub(crate) fn next_call(&self) -> Result<Option<Call>> {
         let tracee = self.tracee.as_ref().context("it is no longer traced")?;
         let Some([number, _, operation, _]) = tracee.next_system_call()? else {
             return Ok(None);
         };
-        if number != libc::SYS_futex as u64 {
-            return Ok(None);
-        }
-        Ok(
-            match operation as libc::c_int & !libc::FUTEX_CLOCK_REALTIME {
-                libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => Some(Futex::Wait),
-                libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => Some(Futex::Wake),
+        Ok(match number as libc::c_long {
+            libc::SYS_futex => match operation as libc::c_int & !libc::FUTEX_CLOCK_REALTIME {
+                libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => Some(Call::Wait),
+                libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => Some(Call::Wake),
                 _ => None,
             },
-        )
+            libc::SYS_ppoll => Some(Call::Wait),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_poll => Some(Call::Wait),
+            libc::SYS_mq_timedsend => Some(Call::Wake),
+            _ => None,
+        })
     }
 
     /// Lets the victim run freely from the marker behind the operation to the last one; what it says that the operation came
@@ -185,9 +187,9 @@ impl Victim {
     }
 }
 
-/// What is asked of the kernel about a futex.
+/// What is asked of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Futex {
+pub(crate) enum Call {
     Wait,
     Wake,
 }

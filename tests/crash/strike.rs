@@ -20,14 +20,22 @@ use crate::walk::Exploration;
 /// So many system calls are struck of an operation that would go on for ever.
 const MOST_OF_A_WAIT: usize = 40;
 
-/// Of the entries and exits of system calls, one of so many is a place to stop at. Odd, so that it meets both.
-const SYSTEM_CALLS_A_STOP: usize = 3;
-
 /// Entries and exits of system calls in a marker, at most, before it raises its signal.
 const STOPS_OF_A_MARKER: usize = 8;
 
 /// So many are struck of who joins a ring that somebody tried in vain to remove, which takes its time: the rest is as without.
 const MOST_AFTER_REFUSAL: usize = 6;
+
+/// Where real victims of a scenario are struck.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blows {
+    /// At so many instructions, evenly spaced.
+    pub(crate) instructions: usize,
+    /// And at one of so many entries and exits of system calls: odd, so that it meets both.
+    pub(crate) every: usize,
+    /// And stopped there at one of so many.
+    pub(crate) stops: usize,
+}
 
 /// Where a victim is struck.
 #[derive(Clone, Copy, Debug)]
@@ -57,20 +65,22 @@ impl Explorer {
     pub(crate) fn strike_all(
         &mut self,
         exploration: &Exploration,
-        samples: usize,
+        blows: Blows,
         report: &mut Report,
     ) -> Result<()> {
         let scenario = report.scenario;
-        for number in system_calls(exploration, &scenario) {
+        let mut last = 0;
+        for number in system_calls(exploration, &scenario).step_by(blows.every) {
             let place = Place::SystemCall(number);
             if !self.strike_once(exploration, place, Deed::Kill, report)? {
                 break;
             }
             report.strikes.at_system_calls += 1;
+            last = number;
         }
         let steps = exploration.steps.max(1);
-        let samples =
-            (0..samples as u64).map(|sample| (2 * sample + 1) * steps / (2 * samples as u64));
+        let samples = blows.instructions as u64;
+        let samples = (0..samples).map(|sample| (2 * sample + 1) * steps / (2 * samples));
         let samples = samples.collect::<Vec<_>>();
         if scenario.advance == Advance::Never {
             for &instruction in &samples {
@@ -89,11 +99,8 @@ impl Explorer {
             let instructions = changes.chain(samples).map(Place::Instruction);
             // The kernel's state, which changes in system calls, is what matters to others while somebody comes or leaves.
             // The last ones are the marker's, which raises the same signal.
-            let all = report
-                .strikes
-                .at_system_calls
-                .saturating_sub(STOPS_OF_A_MARKER);
-            let calls = (1..=all).step_by(SYSTEM_CALLS_A_STOP);
+            let all = last.saturating_sub(STOPS_OF_A_MARKER);
+            let calls = (1..=all).step_by(blows.stops);
             let calls = calls.map(Place::SystemCall);
             let calls = calls.filter(|_| scenario.operation.is_long());
             for place in instructions.chain(calls) {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::explore::Report;
 use crate::operation::Operation;
-use crate::ring::Kind;
-use crate::scenario::{Advance, Peer};
+use crate::ring::{Kind, Way};
+use crate::scenario::{Advance, Peer, Scenario};
 
 /// What others were doing and remembered: the same ones on the same ring are one state.
 type State = (Peer, Advance, usize, usize, usize);
@@ -56,7 +56,7 @@ impl Row {
 
 /// Printed with `Display`.
 pub(crate) struct Table {
-    rows: BTreeMap<(Kind, Operation), Row>,
+    rows: BTreeMap<(Way, Kind, Operation), Row>,
     sum: Row,
 }
 
@@ -67,7 +67,13 @@ impl Table {
             sum: Row::default(),
         };
         for report in reports {
-            let key = (report.scenario.kind, report.scenario.operation);
+            let Scenario {
+                way,
+                kind,
+                operation,
+                ..
+            } = report.scenario;
+            let key = (way, kind, operation);
             table.rows.entry(key).or_default().add(report);
             table.sum.add(report);
         }
@@ -78,14 +84,15 @@ impl Table {
 impl fmt::Display for Table {
     /// Markdown, aligned.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |kind: &str, operation: &str, cells: [&str; 7]| {
+        let mut line = |way: &str, kind: &str, operation: &str, cells: [&str; 7]| {
             let [steps, images, states, kills, stops, recoveries, failures] = cells;
             writeln!(
                 f,
-                "| {kind:<5} | {operation:<18} | {steps:>12} | {images:>8} | {states:>8} | {kills:>8} | {stops:>8} | {recoveries:>10} | {failures:>8} |"
+                "| {way:<9} | {kind:<5} | {operation:<19} | {steps:>12} | {images:>8} | {states:>8} | {kills:>8} | {stops:>8} | {recoveries:>10} | {failures:>8} |"
             )
         };
         line(
+            "wait",
             "kind",
             "operation",
             [
@@ -101,17 +108,19 @@ impl fmt::Display for Table {
         line(
             "---",
             "---",
+            "---",
             ["---:", "---:", "---:", "---:", "---:", "---:", "---:"],
         )?;
-        for ((kind, operation), row) in &self.rows {
+        for ((way, kind, operation), row) in &self.rows {
             let cells = row.cells();
             line(
+                &way.to_string(),
                 &kind.to_string(),
                 operation.name(),
                 cells.each_ref().map(String::as_str),
             )?;
         }
         let cells = self.sum.cells();
-        line("all", "", cells.each_ref().map(String::as_str))
+        line("all", "", "", cells.each_ref().map(String::as_str))
     }
 }

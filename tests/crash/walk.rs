@@ -14,7 +14,7 @@ use crate::operation::Operation;
 use crate::oracle::{InFlight, World};
 use crate::ring::Kind;
 use crate::scenario::{self, Scenario, Step, Who};
-use crate::step::{Futex, Staged, Victim};
+use crate::step::{Call, Staged, Victim};
 
 /// Beyond so many instructions an operation counts as one that never returns. A call that sleeps takes some ten thousand, most of
 /// them to find out how many processors there are; to come or go takes up to forty thousand; without optimization, ten times as
@@ -169,14 +169,14 @@ impl Explorer {
         let (mut changes, mut calls, mut system_calls) = (0, 0, 0);
         let steps = &mut exploration.steps;
         loop {
-            let futex = if listens { victim.next_futex()? } else { None };
-            calls += usize::from(futex == Some(Futex::Wake));
+            let call = if listens { victim.next_call()? } else { None };
+            calls += usize::from(call == Some(Call::Wake));
             system_calls += usize::from(counts && victim.makes_system_call()?);
             let is_time = match scenario.advance {
                 scenario::Advance::Never => false,
                 scenario::Advance::Change(after) => changes == after,
                 scenario::Advance::SystemCall(number) => system_calls == number,
-                scenario::Advance::Asleep => futex == Some(Futex::Wait),
+                scenario::Advance::Asleep => call == Some(Call::Wait),
             };
             if is_time && !moment.advanced {
                 if exploration.object.exists() {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 /// A doorbell that this process has opened. Ringing it does not block.
 pub(crate) struct Doorbell {
+    /// Dropped by closing it, which it does not do by itself.
     #[cfg(not(loom))]
-    queue: nix::mqueue::MqdT,
+    queue: std::mem::ManuallyDrop<nix::mqueue::MqdT>,
     #[cfg(not(loom))]
     holds: u64,
     #[cfg(loom)]
@@ -32,6 +33,7 @@ mod real {
     };
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::stat::{Mode, fchmod};
+    use std::mem::ManuallyDrop;
     use std::os::fd::AsFd;
 
     /// The longest message, in bytes.
@@ -53,11 +55,14 @@ mod real {
                 Err(Errno::EINVAL) => open(MOST_RINGS)?,
                 opened => opened?,
             };
-            let holds = mq_getattr(&queue)?.maxmsg();
+            let holds = mq_getattr(&queue).map_or(0, |attributes| attributes.maxmsg());
             let holds = u64::try_from(holds).unwrap_or(0);
             // Whatever the umask took; if it is another user's, it has been said there.
             let _ = fchmod(queue.as_fd(), mode);
-            Ok(Self { queue, holds })
+            Ok(Self {
+                queue: ManuallyDrop::new(queue),
+                holds,
+            })
         }
 
         /// Takes the name away. Who has it open still hears it.
@@ -92,6 +97,20 @@ mod real {
             let _ = poll(&mut rung, timeout);
             self.hush();
         }
+    }
+}
+
+#[cfg(not(loom))]
+#[allow(
+    unsafe_code,
+    reason = "nix does not close queues when they are dropped"
+)]
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here.
+        let queue = unsafe { std::mem::ManuallyDrop::take(&mut self.queue) };
+        // It fails for no descriptor that is open.
+        let _ = nix::mqueue::mq_close(queue);
     }
 }
 

@@ -130,7 +130,9 @@ fn wait_until_asleep<R>(thread: i32, result: &JoinHandle<R>) -> Result<()> {
             .is_some_and(|(_, rest)| rest.starts_with('S'));
         let place = fs::read_to_string(&wchan).unwrap_or_default();
         // Kernels that hide the place say "0".
-        if sleeps && (place.starts_with("futex") || place == "0") {
+        let asleep = ["futex", "poll", "do_poll", "do_sys_poll"];
+        let waits = asleep.iter().any(|&asleep| place.starts_with(asleep));
+        if sleeps && (waits || place == "0") {
             return Ok(());
         }
         ensure!(!result.is_finished(), "who was to sleep has returned");
