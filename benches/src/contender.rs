@@ -118,6 +118,29 @@ where
     for<'a> C::Sender<'a>: Send<WORDS>,
     for<'a> C::Receiver<'a>: Receive<WORDS>,
 {
+    let cores = [plan.cores.of_sender(0), plan.cores.of_receiver()];
+    round_trip_on::<C, WORDS>(plan, cores)
+}
+
+/// The same on one core, so that no side can go on before the other one sleeps.
+pub(crate) fn round_trip_on_one_core<C: Channel, const WORDS: usize>(
+    plan: &Plan<'_>,
+) -> Result<Outcome>
+where
+    for<'a> C::Sender<'a>: Send<WORDS>,
+    for<'a> C::Receiver<'a>: Receive<WORDS>,
+{
+    round_trip_on::<C, WORDS>(plan, [plan.cores.of_sender(0); 2])
+}
+
+fn round_trip_on<C: Channel, const WORDS: usize>(
+    plan: &Plan<'_>,
+    cores: [usize; 2],
+) -> Result<Outcome>
+where
+    for<'a> C::Sender<'a>: Send<WORDS>,
+    for<'a> C::Receiver<'a>: Receive<WORDS>,
+{
     let (there, back, meeting) = (C::prepare()?, C::prepare()?, Meeting::new(2)?);
     let ([warm_up, timed], [first, second]) = (plan.numbers(1), plan.layouts);
     let (echo_warm_up, echo_timed) = (warm_up.clone(), timed.clone());
@@ -134,13 +157,12 @@ where
             0
         })
     };
-    let sides = vec![
-        Side::new(plan.cores.of_sender(0), ask),
-        Side::new(plan.cores.of_receiver(), answer),
-    ];
+    let sides = vec![Side::new(cores[0], ask), Side::new(cores[1], answer)];
     let legs = run(plan.separation, sides)?;
     let elapsed = legs[0].ended.since(legs[0].began);
-    Outcome::new(elapsed, plan.timed, &legs, &legs)
+    let is_shared = cores[0] == cores[1];
+    let alone = if is_shared { &[] } else { &legs[..] };
+    Outcome::new(elapsed, plan.timed, &legs, alone)
 }
 
 /// A stream from each of `SENDERS` senders to one receiver, as fast as it goes.

@@ -8,12 +8,15 @@ use self::{
     bytes::{Blocking, Spinning},
     ceiling::Blocks,
     floor::{FirstLineFirst, FirstLineLast, Flags, Slot},
-    ours::{Spsc, Trying, Waiting},
+    ours::{
+        ByCondvar, ByFutex, ByQueue, BySemaphore, Calling, Ring, Sleeping, Spsc, Trying, Waiting,
+    },
     pipe::Pipe,
+    signals::{Event, Futex, Queue, Semaphore, Signalled},
     socket::Socket,
 };
 use crate::{
-    contender::{Outcome, Plan, round_trip, stream},
+    contender::{Outcome, Plan, round_trip, round_trip_on_one_core, stream},
     idle::{Busy, Pause},
     worker::Separation,
     workload::{Pattern, Workload},
@@ -27,6 +30,7 @@ pub(crate) mod many_senders;
 mod ours;
 mod pipe;
 mod rtrb;
+mod signals;
 mod socket;
 mod thingbuf;
 
@@ -41,6 +45,18 @@ pub(crate) const OURS: &str = "ipc-ring";
 
 /// The same ring, used by `try_send` and `try_recv`.
 const OURS_TRYING: &str = "ipc-ring, try";
+
+/// The same ring, told to sleep after a while. While nobody does, that costs next to nothing.
+pub(crate) const OURS_SLEEPING: &str = "ipc-ring, futex";
+
+/// The system's futex, bare.
+pub(crate) const RAW_FUTEX: &str = "futex";
+
+const PIPE: &str = "pipe";
+
+/// The same two between two cores, asleep until the message comes.
+pub(crate) const FUTEX_ASLEEP: &str = "futex, asleep";
+pub(crate) const PIPE_ASLEEP: &str = "pipe, asleep";
 
 /// One variant of a contender.
 #[derive(Debug)]
@@ -97,6 +113,7 @@ pub(crate) fn cells() -> Vec<Cell> {
     ];
     let mut cells: Vec<Cell> = sizes.into_iter().flatten().collect();
     cells.extend(many_senders::cells());
+    cells.extend([blocking::<1>(), blocking::<7>()]);
     cells.sort_by_key(|cell| cell.workload);
     cells
 }
@@ -116,12 +133,15 @@ fn sized<const WORDS: usize, const LINES: usize>() -> [Cell; 2] {
         plain("floor", "pause", round_trip::<Flags<LINES, FirstLineFirst, Pause>, 1>),
         plain("floor with payload", "busy", round_trip::<Slot<WORDS, Busy>, WORDS>),
         plain("floor with payload", "pause", round_trip::<Slot<WORDS, Pause>, WORDS>),
-        between_processes(OURS, "1 Ki slots", FEW, round_trip::<ours::Ring<WORDS, FEW, Spsc, Waiting>, WORDS>),
-        between_processes(OURS_TRYING, "1 Ki slots", FEW, round_trip::<ours::Ring<WORDS, FEW, Spsc, Trying<Pause>>, WORDS>),
+        between_processes(OURS, "1 Ki slots", FEW, round_trip::<Ring<WORDS, FEW, Spsc, Waiting>, WORDS>),
+        between_processes(OURS_TRYING, "1 Ki slots", FEW, round_trip::<Ring<WORDS, FEW, Spsc, Trying<Pause>>, WORDS>),
         between_threads("rtrb", "1 Ki slots, busy", FEW, round_trip::<rtrb::Ring<WORDS, FEW, Busy>, WORDS>),
         between_threads("rtrb", "1 Ki slots, pause", FEW, round_trip::<rtrb::Ring<WORDS, FEW, Pause>, WORDS>),
-        plain("pipe", "spinning", round_trip::<Pipe<Spinning>, WORDS>),
+        plain(PIPE, "spinning", round_trip::<Pipe<Spinning>, WORDS>),
         plain("Unix socket", "spinning", round_trip::<Socket<Spinning>, WORDS>),
+        between_processes(OURS_SLEEPING, "1 Ki slots", FEW, round_trip::<Ring<WORDS, FEW, Spsc, Sleeping>, WORDS>),
+        plain(FUTEX_ASLEEP, "", round_trip::<Signalled<WORDS, Futex>, WORDS>),
+        plain(PIPE_ASLEEP, "blocking", round_trip::<Pipe<Blocking>, WORDS>),
     ];
     if LINES > 1 {
         round_trips.extend([
@@ -145,16 +165,18 @@ fn sized<const WORDS: usize, const LINES: usize>() -> [Cell; 2] {
         plain("ceiling", "32 of 64 KiB", stream::<Blocks<WORDS, 0x1_0000, 32>, WORDS, 1>),
         plain("ceiling", "4 of 256 KiB", stream::<Blocks<WORDS, 0x4_0000, 4>, WORDS, 1>),
         plain("ceiling", "16 of 256 KiB", stream::<Blocks<WORDS, 0x4_0000, 16>, WORDS, 1>),
-        between_processes(OURS, "1 Ki slots", FEW, stream::<ours::Ring<WORDS, FEW, Spsc, Waiting>, WORDS, 1>),
-        between_processes(OURS, "16 Ki slots", MANY, stream::<ours::Ring<WORDS, MANY, Spsc, Waiting>, WORDS, 1>),
-        between_processes(OURS_TRYING, "1 Ki slots", FEW, stream::<ours::Ring<WORDS, FEW, Spsc, Trying<Pause>>, WORDS, 1>),
-        between_processes(OURS_TRYING, "16 Ki slots", MANY, stream::<ours::Ring<WORDS, MANY, Spsc, Trying<Pause>>, WORDS, 1>),
+        between_processes(OURS, "1 Ki slots", FEW, stream::<Ring<WORDS, FEW, Spsc, Waiting>, WORDS, 1>),
+        between_processes(OURS, "16 Ki slots", MANY, stream::<Ring<WORDS, MANY, Spsc, Waiting>, WORDS, 1>),
+        between_processes(OURS_SLEEPING, "1 Ki slots", FEW, stream::<Ring<WORDS, FEW, Spsc, Sleeping>, WORDS, 1>),
+        between_processes(OURS_SLEEPING, "16 Ki slots", MANY, stream::<Ring<WORDS, MANY, Spsc, Sleeping>, WORDS, 1>),
+        between_processes(OURS_TRYING, "1 Ki slots", FEW, stream::<Ring<WORDS, FEW, Spsc, Trying<Pause>>, WORDS, 1>),
+        between_processes(OURS_TRYING, "16 Ki slots", MANY, stream::<Ring<WORDS, MANY, Spsc, Trying<Pause>>, WORDS, 1>),
         between_threads("rtrb", "1 Ki slots, busy", FEW, stream::<rtrb::Ring<WORDS, FEW, Busy>, WORDS, 1>),
         between_threads("rtrb", "1 Ki slots, pause", FEW, stream::<rtrb::Ring<WORDS, FEW, Pause>, WORDS, 1>),
         between_threads("rtrb", "16 Ki slots, busy", MANY, stream::<rtrb::Ring<WORDS, MANY, Busy>, WORDS, 1>),
         between_threads("rtrb", "16 Ki slots, pause", MANY, stream::<rtrb::Ring<WORDS, MANY, Pause>, WORDS, 1>),
-        plain("pipe", "blocking", stream::<Pipe<Blocking>, WORDS, 1>),
-        plain("pipe", "spinning", stream::<Pipe<Spinning>, WORDS, 1>),
+        plain(PIPE, "blocking", stream::<Pipe<Blocking>, WORDS, 1>),
+        plain(PIPE, "spinning", stream::<Pipe<Spinning>, WORDS, 1>),
         plain("Unix socket", "blocking", stream::<Socket<Blocking>, WORDS, 1>),
         plain("Unix socket", "spinning", stream::<Socket<Spinning>, WORDS, 1>),
     ];
@@ -170,6 +192,32 @@ fn sized<const WORDS: usize, const LINES: usize>() -> [Cell; 2] {
         cell(Pattern::RoundTrip, round_trips),
         cell(Pattern::Throughput, streams),
     ]
+}
+
+/// Round trips of sides that sleep until the message comes.
+fn blocking<const WORDS: usize>() -> Cell {
+    let (plain, ring) = (Entry::plain, Entry::between_processes);
+    #[rustfmt::skip] // A table: one contender a line.
+    let entries = vec![
+        ring(OURS_SLEEPING, "", FEW, round_trip_on_one_core::<Ring<WORDS, FEW, Spsc, Calling<ByFutex>>, WORDS>),
+        ring("ipc-ring, semaphore", "", FEW, round_trip_on_one_core::<Ring<WORDS, FEW, Spsc, Calling<BySemaphore>>, WORDS>),
+        ring("ipc-ring, condition variable", "", FEW, round_trip_on_one_core::<Ring<WORDS, FEW, Spsc, Calling<ByCondvar>>, WORDS>),
+        ring("ipc-ring, message queue", "", FEW, round_trip_on_one_core::<Ring<WORDS, FEW, Spsc, Calling<ByQueue>>, WORDS>),
+        plain(RAW_FUTEX, "", round_trip_on_one_core::<Signalled<WORDS, Futex>, WORDS>),
+        plain("semaphore", "", round_trip_on_one_core::<Signalled<WORDS, Semaphore>, WORDS>),
+        plain("eventfd", "", round_trip_on_one_core::<Signalled<WORDS, Event>, WORDS>),
+        plain(PIPE, "blocking", round_trip_on_one_core::<Pipe<Blocking>, WORDS>),
+        plain("message queue", "blocking", round_trip_on_one_core::<Queue, WORDS>),
+        plain("Unix socket", "blocking", round_trip_on_one_core::<Socket<Blocking>, WORDS>),
+    ];
+    Cell {
+        workload: Workload {
+            pattern: Pattern::Blocking,
+            message_bytes: WORDS * 8,
+            senders: 1,
+        },
+        entries,
+    }
 }
 
 #[cfg(test)]

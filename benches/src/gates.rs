@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     contenders::{
-        Cell, OURS,
+        Cell, FUTEX_ASLEEP, OURS, OURS_SLEEPING, PIPE_ASLEEP, RAW_FUTEX,
         many_senders::{ARRAY_QUEUE, LANES, MPSC, SPSC, THINGBUF},
     },
     measure::Measurement,
@@ -30,7 +30,7 @@ struct Gate {
     bound: Bound,
 }
 
-const GATES: [Gate; 8] = [
+const GATES: [Gate; 13] = [
     Gate {
         workload: from_one_sender(Pattern::RoundTrip, 56),
         of: OURS,
@@ -41,6 +41,12 @@ const GATES: [Gate; 8] = [
     at_least_as_fast_as_rtrb(56, 1.0),
     at_least_as_fast_as_rtrb(64, 1.0),
     at_least_as_fast_as_rtrb(256, 1.0),
+    may_sleep(8),
+    may_sleep(56),
+    // On one core, where nobody can help sleeping. (There, the bare futex takes nearly as long as a pipe.)
+    waiting(Pattern::Blocking, RAW_FUTEX, 1.25),
+    waiting(Pattern::RoundTrip, FUTEX_ASLEEP, 1.25),
+    waiting(Pattern::RoundTrip, PIPE_ASLEEP, 0.7),
     for_many_but_with_one(MPSC, 1.0, ARRAY_QUEUE),
     for_many_but_with_one(MPSC, 1.0, THINGBUF),
     for_many_but_with_one(LANES, 0.9, SPSC),
@@ -60,6 +66,26 @@ const fn at_least_as_fast_as_rtrb(message_bytes: usize, times: f64) -> Gate {
         of: OURS,
         to: "rtrb",
         bound: Bound::AtLeast(times),
+    }
+}
+
+/// What it may cost that a receiver may sleep, while it does not.
+const fn may_sleep(message_bytes: usize) -> Gate {
+    Gate {
+        workload: from_one_sender(Pattern::Throughput, message_bytes),
+        of: OURS_SLEEPING,
+        to: OURS,
+        bound: Bound::AtLeast(0.95),
+    }
+}
+
+/// What a ring whose sides may sleep may take, beside those that do nothing but sleep.
+const fn waiting(pattern: Pattern, to: &'static str, times: f64) -> Gate {
+    Gate {
+        workload: from_one_sender(pattern, 8),
+        of: OURS_SLEEPING,
+        to,
+        bound: Bound::AtMost(times),
     }
 }
 

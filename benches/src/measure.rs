@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     contender::{Outcome, Plan},
-    contenders::{Cell, Entry, OURS, many_senders},
+    contenders::{Cell, Entry, OURS, OURS_SLEEPING, many_senders},
     machine::Cores,
     stats::{Estimate, median},
     timed_loop::Layout,
@@ -82,8 +82,12 @@ impl CellResult {
     /// The contenders whose values are divided by whose: one ring of this project by everybody's, or some by some.
     pub(crate) fn ratios(&self) -> Vec<Ratio> {
         let pairs: Vec<(&'static str, &'static str)> = match self.workload.pattern {
-            Pattern::RoundTrip | Pattern::Throughput => {
-                let others = self.standings.iter().map(|other| (OURS, other.contender));
+            Pattern::RoundTrip | Pattern::Throughput | Pattern::Blocking => {
+                let ours = match self.workload.pattern {
+                    Pattern::Blocking => OURS_SLEEPING,
+                    _ => OURS,
+                };
+                let others = self.standings.iter().map(|other| (ours, other.contender));
                 others.filter(|(ours, other)| ours != other).collect()
             }
             Pattern::ManySenders => many_senders::RATIOS.into(),

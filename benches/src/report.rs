@@ -17,13 +17,18 @@ const NOTES: &str = "\
 Medians over paired rounds with 95 % bootstrap intervals; `ratio` is ipc-ring divided by the contender, round by
 round. One call a message on either side; every message is filled word by word and checked byte by byte, by all
 contenders alike. Pinned processes, except for rtrb, ArrayQueue and thingbuf: pinned threads. Of several variants the best
-is shown. ipc-ring is used by send and recv; `…, try` and the threads' rings by calls that do not wait, repeated.
-round-trip: one message there and back, both sides spinning (pipe and socket: non-blocking calls, repeated).
+is shown. ipc-ring is used by send and recv, told to spin; `…, futex`: told to sleep after a while; `…, try` and the threads'
+rings by calls that do not wait, repeated.
+round-trip: one message there and back, both sides spinning (pipe and socket: non-blocking calls, repeated); `…, futex` and
+  `…, asleep` may sleep.
   floor: one flag on each line that the message and an 8-byte stamp need, and no payload.
   floor with payload: one flag and the payload behind it, filled and checked, in a single slot that is no ring.
 throughput: numbered messages in one direction.
   ceiling: blocks of messages, each with 8 bytes for a stamp, a block handed over with one flag.
   pipe: enlarged to 1 MiB; Unix socket: stream, buffers as the system makes them; both with message-sized calls.
+blocking: one message there and back, both sides on one core, so that each must sleep until the message comes; nobody polls
+  before. Ratios are `ipc-ring, futex`'s.
+  futex, semaphore, eventfd: bare, and the message in one slot of shared memory; message queue, pipe, Unix socket: it is copied.
 many-senders: the same for rings that take several; ipc-ring's are called mpsc, lanes and spsc here, ratios are rows of
   their own. With so many senders that they share cores, their slices of time decide; the receiver has a core for itself.
   lanes: one for each sender; `16 of them`: the others stay empty.
@@ -90,7 +95,10 @@ fn add_rows(table: &mut Table, result: &CellResult) {
     };
     let nothing = <(String, String)>::default;
     for standing in &result.standings {
-        let digits = if pattern == Pattern::RoundTrip { 0 } else { 1 };
+        let digits = match pattern {
+            Pattern::RoundTrip | Pattern::Blocking => 0,
+            Pattern::Throughput | Pattern::ManySenders => 1,
+        };
         let ratio = ratios
             .iter()
             .find(|ratio| !ratios_have_rows && ratio.to == standing.contender)

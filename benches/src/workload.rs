@@ -13,6 +13,8 @@ pub(crate) enum Pattern {
     Throughput,
     /// The same through rings that take several senders, however many there are.
     ManySenders,
+    /// A message there, the same message back, both sides on one core, each asleep until it comes.
+    Blocking,
 }
 
 impl Pattern {
@@ -22,13 +24,14 @@ impl Pattern {
             Self::RoundTrip => "round-trip",
             Self::Throughput => "throughput",
             Self::ManySenders => "many-senders",
+            Self::Blocking => "blocking",
         }
     }
 
     /// What is measured.
     pub(crate) fn metric(self) -> &'static str {
         match self {
-            Self::RoundTrip => "time",
+            Self::RoundTrip | Self::Blocking => "time",
             Self::Throughput | Self::ManySenders => "rate",
         }
     }
@@ -36,7 +39,7 @@ impl Pattern {
     /// The unit of `value`; `M/s` stands for millions of messages per second.
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Self::RoundTrip => "ns",
+            Self::RoundTrip | Self::Blocking => "ns",
             Self::Throughput | Self::ManySenders => "M/s",
         }
     }
@@ -44,7 +47,7 @@ impl Pattern {
     /// What a time per message is called in this pattern.
     pub(crate) fn value(self, nanoseconds_per_message: f64) -> f64 {
         match self {
-            Self::RoundTrip => nanoseconds_per_message,
+            Self::RoundTrip | Self::Blocking => nanoseconds_per_message,
             Self::Throughput | Self::ManySenders => 1e3 / nanoseconds_per_message,
         }
     }
@@ -52,7 +55,7 @@ impl Pattern {
     /// Whether value `a` is better than value `b`.
     pub(crate) fn is_better(self, a: f64, b: f64) -> bool {
         match self {
-            Self::RoundTrip => a < b,
+            Self::RoundTrip | Self::Blocking => a < b,
             Self::Throughput | Self::ManySenders => a > b,
         }
     }
@@ -77,7 +80,7 @@ impl fmt::Display for Workload {
         write!(f, "{}/{message_bytes}", pattern.name())?;
         match pattern {
             Pattern::ManySenders => write!(f, "/{senders}"),
-            Pattern::RoundTrip | Pattern::Throughput => Ok(()),
+            Pattern::RoundTrip | Pattern::Throughput | Pattern::Blocking => Ok(()),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::segment::attach::{self, Request, Wanted};
 use crate::segment::mapped::Segment;
 use crate::segment::posix::Object;
 use crate::wait::Wait;
+use endpoint::Habits;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -155,7 +156,7 @@ pub struct Builder<T, K = Spsc> {
     create_new: bool,
     remove_when_idle: bool,
     replace_idle: bool,
-    keep_open: bool,
+    habits: Habits,
     group_access: bool,
     prefault: bool,
     lock_memory: bool,
@@ -185,7 +186,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
             create_new: false,
             remove_when_idle: false,
             replace_idle: false,
-            keep_open: false,
+            habits: Habits::default(),
             group_access: false,
             prefault: false,
             lock_memory: false,
@@ -258,7 +259,15 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
 
     /// Waits through endings: this handle then does not hear that others left or died, and goes on with whoever comes next.
     pub fn keep_open(mut self) -> Self {
-        self.keep_open = true;
+        self.habits.keep_open = true;
+        self
+    }
+
+    /// How long a waiting call of this handle polls before it sleeps: ten microseconds unless said, which is about what falling
+    /// asleep and being woken cost. Longer is for answers that take a little longer, and costs processor time; zero is for those
+    /// that never come so soon. Where there is one processor, nobody polls.
+    pub fn poll_before_sleep(mut self, time: Duration) -> Self {
+        self.habits.poll = time;
         self
     }
 
@@ -335,7 +344,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// seems to be a dying process's, that is said after waiting for up to a second.
     pub fn sender(self) -> Result<Sender<T, K>, OpenError> {
         let segment = self.attach(Role::Sender)?;
-        Ok(Sender::join(segment, self.keep_open))
+        Ok(Sender::join(segment, self.habits))
     }
 
     /// Takes the receiver's role, and goes on where a predecessor ended.
@@ -349,7 +358,7 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// process, it is said after waiting for up to a second.
     pub fn receiver(self) -> Result<Receiver<T, K>, OpenError> {
         let segment = self.attach(Role::Receiver)?;
-        Ok(Receiver::join(segment, self.keep_open))
+        Ok(Receiver::join(segment, self.habits))
     }
 }
 

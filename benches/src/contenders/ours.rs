@@ -4,6 +4,7 @@ use std::{
     marker::PhantomData,
     process,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -64,25 +65,53 @@ impl<const LANES: usize> Kind for Lanes<LANES> {
 /// By which calls a ring is used, and how it was told to wait.
 pub(crate) trait Calls: 'static {
     const WAIT: Wait;
+    /// How long to poll before sleeping, if not as long as unless said.
+    const POLL: Option<Duration> = None;
 }
 
-/// `send` and `recv`.
+/// `send` and `recv`, waiting in this way.
 #[derive(Debug)]
-pub(crate) struct Calling<const SLEEP: bool>;
+pub(crate) struct Calling<W>(PhantomData<W>);
+
+macro_rules! ways {
+    ($($(#[$doc:meta])* $name:ident = $wait:ident, $poll:expr;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub(crate) struct $name;
+
+            impl Calls for Calling<$name> {
+                const WAIT: Wait = Wait::$wait;
+                const POLL: Option<Duration> = $poll;
+            }
+        )+
+    };
+}
+
+ways! {
+    /// Never asleep.
+    Spinning = Spin, None;
+    /// Asleep after a while.
+    Patient = Futex, None;
+    /// Asleep at once.
+    ByFutex = Futex, Some(Duration::ZERO);
+    /// Likewise.
+    ByCondvar = Condvar, Some(Duration::ZERO);
+    /// Likewise.
+    BySemaphore = Semaphore, Some(Duration::ZERO);
+    /// Likewise.
+    ByQueue = MessageQueue, Some(Duration::ZERO);
+}
 
 /// `send` and `recv`, on a ring that spins.
-pub(crate) type Waiting = Calling<false>;
+pub(crate) type Waiting = Calling<Spinning>;
 
 /// `send` and `recv`, on a ring whose sides sleep after a while.
-pub(crate) type Sleeping = Calling<true>;
+pub(crate) type Sleeping = Calling<Patient>;
 
 /// `try_send` and `try_recv`, again and again, and idle in between: what rivals without waiting calls are given.
 #[derive(Debug)]
 pub(crate) struct Trying<I>(PhantomData<I>);
-
-impl<const SLEEP: bool> Calls for Calling<SLEEP> {
-    const WAIT: Wait = if SLEEP { Wait::Futex } else { Wait::Spin };
-}
 
 impl<I: Idle> Calls for Trying<I> {
     const WAIT: Wait = Wait::Spin;
@@ -97,10 +126,14 @@ pub(crate) struct Ring<const WORDS: usize, const CAPACITY: usize, K, C> {
 
 impl<const WORDS: usize, const CAPACITY: usize, K: Kind, C: Calls> Ring<WORDS, CAPACITY, K, C> {
     fn builder(&self) -> Builder<Message<WORDS>, K::Kind> {
-        K::ring(&self.name)
+        let builder = K::ring(&self.name)
             .namespace(NAMESPACE)
             .capacity(CAPACITY)
-            .wait(C::WAIT)
+            .wait(C::WAIT);
+        match C::POLL {
+            None => builder,
+            Some(time) => builder.poll_before_sleep(time),
+        }
     }
 }
 
@@ -138,8 +171,8 @@ impl<const WORDS: usize, const CAPACITY: usize, K, C> Drop for Ring<WORDS, CAPAC
 #[derive(Debug)]
 pub(crate) struct End<H, C>(H, PhantomData<C>);
 
-impl<const WORDS: usize, const SLEEP: bool, K: ipc_ring::Kind> Send<WORDS>
-    for End<Sender<Message<WORDS>, K>, Calling<SLEEP>>
+impl<const WORDS: usize, W, K: ipc_ring::Kind> Send<WORDS>
+    for End<Sender<Message<WORDS>, K>, Calling<W>>
 {
     #[inline(always)]
     fn send(&mut self, message: Message<WORDS>) {
@@ -149,8 +182,8 @@ impl<const WORDS: usize, const SLEEP: bool, K: ipc_ring::Kind> Send<WORDS>
     }
 }
 
-impl<const WORDS: usize, const SLEEP: bool, K: ipc_ring::Kind> Receive<WORDS>
-    for End<Receiver<Message<WORDS>, K>, Calling<SLEEP>>
+impl<const WORDS: usize, W, K: ipc_ring::Kind> Receive<WORDS>
+    for End<Receiver<Message<WORDS>, K>, Calling<W>>
 {
     #[inline(always)]
     fn receive(&mut self) -> Message<WORDS> {

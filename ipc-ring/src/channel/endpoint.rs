@@ -16,10 +16,34 @@ use std::sync::OnceLock;
 use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
-/// How long to poll before sleeping: about what going to sleep and being woken costs.
-const SPIN: Duration = Duration::from_micros(10);
 /// Looks between two glances at the clock.
-pub(super) const LOOKS: u32 = 32;
+const LOOKS: u32 = 32;
+
+/// How a handle waits, as its user asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits {
+    /// It does not hear of endings.
+    pub(super) keep_open: bool,
+    /// How long to poll before sleeping.
+    pub(super) poll: Duration,
+}
+
+impl Habits {
+    /// How often to look before the clock is asked.
+    pub(super) fn looks(&self) -> u32 {
+        if self.poll.is_zero() { 0 } else { LOOKS }
+    }
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            keep_open: false,
+            // About what going to sleep and being woken costs.
+            poll: Duration::from_micros(10),
+        }
+    }
+}
 
 /// Why waiting ended without what was waited for.
 pub(super) enum Stop {
@@ -36,7 +60,7 @@ pub(super) struct Endpoint {
     role: Role,
     peers: Peers,
     wait: Wait,
-    keep_open: bool,
+    habits: Habits,
     sleeper: Sleeper,
     /// The number of our own session.
     session: u64,
@@ -47,7 +71,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Takes `role` in a segment whose lock for it we hold. Not joined yet.
-    pub(super) fn new(segment: Segment, role: Role, keep_open: bool) -> Self {
+    pub(super) fn new(segment: Segment, role: Role, habits: Habits) -> Self {
         let mut segment = segment;
         let wait = Wait::from_id(segment.places().header.wait).unwrap_or_default();
         let session = segment.own_entry().next_number();
@@ -57,7 +81,7 @@ impl Endpoint {
             segment,
             role,
             wait,
-            keep_open,
+            habits,
             sleeper: Sleeper::new(session, alarm),
             session,
             told_name_lost: false,
@@ -122,8 +146,9 @@ impl Endpoint {
         &self.segment
     }
 
-    pub(super) fn keeps_open(&self) -> bool {
-        self.keep_open
+    /// As the user asked for.
+    pub(super) fn habits(&self) -> Habits {
+        self.habits
     }
 
     /// Whether the other side has left, as its words say, for us to heed.
@@ -133,7 +158,7 @@ impl Endpoint {
 
     /// What is known of the other side's end without asking the kernel. For [`end_unless`].
     pub(super) fn known_ending(&self) -> Option<Stop> {
-        if self.keep_open {
+        if self.habits.keep_open {
             return None;
         }
         self.peers.known_ending(&self.segment)
@@ -226,7 +251,7 @@ impl Endpoint {
         match self.wait {
             // Who does not sleep lets others run, or has a processor for itself.
             wait if wait.sleeps() && *ALONE.get_or_init(alone) => Duration::ZERO,
-            _ => SPIN,
+            _ => self.habits.poll,
         }
     }
 
@@ -315,6 +340,10 @@ fn poll<E>(
 ) -> bool {
     // The first looks cost no glance at the clock.
     let mut begun = None;
+    // Not one look: who asks for none has looked.
+    if time.is_zero() {
+        return false;
+    }
     loop {
         for _ in 0..LOOKS {
             if ready(end) {

@@ -3,7 +3,7 @@
 
 mod looking;
 
-use super::endpoint::{Endpoint, count};
+use super::endpoint::{Endpoint, Habits, count};
 use super::iter::{Drain, Iter, TryIter};
 use super::participants::{Participant, Peer, participants};
 use super::standoff::StandOff;
@@ -40,6 +40,8 @@ pub struct Receiver<T: ShmMessage, K: Kind = Spsc> {
     token: Token,
     corrupt: u64,
     stand_off: StandOff,
+    /// How often to look for a message before the slow way.
+    looks: u32,
     stuck: Option<Stuck>,
     endpoint: Endpoint,
     not_sync: PhantomData<Cell<()>>,
@@ -54,9 +56,9 @@ pub(super) enum Copied<T> {
 }
 
 impl<T: ShmMessage, K: Kind> Receiver<T, K> {
-    pub(super) fn join(segment: Segment, keep_open: bool) -> Self {
+    pub(super) fn join(segment: Segment, habits: Habits) -> Self {
         let token = segment.token();
-        let mut endpoint = Endpoint::new(segment, Role::Receiver, keep_open);
+        let mut endpoint = Endpoint::new(segment, Role::Receiver, habits);
         let places = endpoint.segment().places();
         // SAFETY: kind and header were checked against `K` and `T`; the segment lives in the endpoint, which is dropped with
         // the consumer.
@@ -70,6 +72,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             token,
             corrupt: 0,
             stand_off: StandOff::default(),
+            looks: habits.looks(),
             stuck: None,
             endpoint,
             not_sync: PhantomData,

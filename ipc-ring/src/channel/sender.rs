@@ -1,7 +1,7 @@
 //! The sending side.
 #![allow(unsafe_code, reason = "messages are written into slots")]
 
-use super::endpoint::{Endpoint, Stop, count};
+use super::endpoint::{Endpoint, Habits, Stop, count};
 use super::in_place::Reservation;
 use super::participants::{Participant, Peer, participants};
 use super::standoff::look_away;
@@ -45,9 +45,9 @@ pub struct Sender<T: ShmMessage, K: Kind = Spsc> {
 }
 
 impl<T: ShmMessage, K: Kind> Sender<T, K> {
-    pub(super) fn join(segment: Segment, keep_open: bool) -> Self {
+    pub(super) fn join(segment: Segment, habits: Habits) -> Self {
         let token = segment.token();
-        let mut endpoint = Endpoint::new(segment, Role::Sender, keep_open);
+        let mut endpoint = Endpoint::new(segment, Role::Sender, habits);
         let segment = endpoint.segment();
         let (places, index) = (segment.places(), segment.index());
         // SAFETY: kind and header were checked against `K` and `T`; the segment lives in the endpoint, which is dropped with
@@ -425,15 +425,15 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
 
 impl<T: ShmMessage, K: ManySenders> Sender<T, K> {
     /// Joins the same ring once more: as a participant of its own, for another thread, say. Takes one of the
-    /// [`max_senders`](super::Builder::max_senders) places. Keeps [`keep_open`](super::Builder::keep_open), and of the
-    /// other options none.
+    /// [`max_senders`](super::Builder::max_senders) places. Keeps [`keep_open`](super::Builder::keep_open) and
+    /// [`poll_before_sleep`](super::Builder::poll_before_sleep), and of the other options none.
     ///
     /// # Errors
     ///
     /// As for [`Builder::sender`](super::Builder::sender); [`OpenError::NotFound`] if the ring has lost its name.
     pub fn try_clone(&self) -> Result<Self, OpenError> {
         let segment = attach::attach_again(self.endpoint.segment(), Role::Sender)?;
-        Ok(Self::join(segment, self.endpoint.keeps_open()))
+        Ok(Self::join(segment, self.endpoint.habits()))
     }
 }
 

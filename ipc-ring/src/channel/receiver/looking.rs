@@ -2,7 +2,7 @@
 
 use super::Receiver;
 use crate::channel::Kind;
-use crate::channel::endpoint::{LOOKS, Stop, count, end_unless_found};
+use crate::channel::endpoint::{Stop, count, end_unless_found};
 use crate::error::{RecvTimeoutError, TryRecvError};
 use crate::message::ShmMessage;
 use crate::ring::{Ahead, Consume, Look, look_past_the_dead};
@@ -42,7 +42,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             let ahead = |count| matches!(self.consumer.ahead(count - 1), Ahead::Message(_));
             self.stand_off.gamble(ahead);
         }
-        for _ in 0..LOOKS {
+        for _ in 0..self.looks {
             let now = self.slot_now();
             if now.is_some() {
                 return now;
