@@ -439,9 +439,7 @@ macro_rules! of_every_way {
                     who_sleeps_hears_that_the_other_side_was_killed(sends, receives);
                     who_sleeps_hears_that_the_other_side_exited(sends, receives);
                     who_sleeps_hears_that_the_other_side_left(sends, receives);
-                    a_waker_killed_between_publishing_and_waking_holds_nobody_up(
-                        sends, receives, sends_one, receives_one
-                    );
+                    a_waker_killed_between_publishing_and_waking_holds_nobody_up(sends, receives, sends_one, receives_one);
                     signals_interrupt_and_end_nothing(receives);
                     a_hundred_thousand_ping_pongs_are_not_held_up(echoes);
                 }
