@@ -207,7 +207,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     }
 
     /// Bytes that a ring of these options takes, all of them from its creation on. On pages of 4 KiB at most 20 KiB and 128
-    /// bytes a participant besides the messages, unless the schema is long; for lanes, each has its own messages and 1 KiB more.
+    /// bytes a participant besides the messages, unless the schema is long or the way to wait is a condition variable or a semaphore
+    /// (256 bytes more a participant); for lanes, each has its own messages and 1 KiB more.
     ///
     /// # Errors
     ///
@@ -265,7 +266,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
 
     /// How long a waiting call of this handle polls before it sleeps: ten microseconds unless said, which is about what falling
     /// asleep and being woken cost. Longer is for answers that take a little longer, and costs processor time; zero is for those
-    /// that never come so soon. Where there is one processor, nobody polls.
+    /// that never come so soon. Where there is one processor, nobody polls. (While it polls, it looks every 50 ms whether the others
+    /// live.)
     pub fn poll_before_sleep(mut self, time: Duration) -> Self {
         self.habits.poll = time;
         self

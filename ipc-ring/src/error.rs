@@ -294,7 +294,15 @@ impl fmt::Display for OpenError {
                         "raise RLIMIT_MSGQUEUE (ulimit -q), or close descriptors"
                     }
                     Some(Errno::ENOSPC) => "raise fs.mqueue.queues_max, or remove rings",
-                    Some(Errno::EACCES) => "it is somebody else's: remove it (mq_unlink)",
+                    Some(Errno::EINVAL) => {
+                        "raise fs.mqueue.msg_max, or create the ring for fewer senders (max_senders)"
+                    }
+                    Some(Errno::EPERM) => {
+                        "the ring is another user's: take another way to wait for several users"
+                    }
+                    Some(Errno::EACCES | Errno::EMSGSIZE) => {
+                        "it is something else's: remove it (mq_unlink), if nobody uses it"
+                    }
                     _ => "take another way to wait",
                 };
                 write!(

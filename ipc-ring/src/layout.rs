@@ -76,7 +76,8 @@
 //! 1 and 3, loads `announced`: if `announced − p`, unsigned and wrapping, is at most `capacity`, the copy is whole; in kind 2 it
 //! loads the stamp again, which must be the same.
 //!
-//! *To wake*, unless `wait` is 0: after its store a receiver fences (SeqCst) and loads the senders' `attention`; if its number is
+//! *To wake*, if `wait` is 1 (0 and 2: nobody sleeps; 3 to 5: [`crate::wait::alarm`] says what takes the place of FUTEX_WAIT and
+//! FUTEX_WAKE): after its store a receiver fences (SeqCst) and loads the senders' `attention`; if its number is
 //! neither 0 nor the receivers' `answered`, it adds 1 to the receivers' `futex` word, wakes all who sleep on that word
 //! (FUTEX_WAKE, not private), and only then stores the number to `answered`. If the number is odd, nobody is to be woken.
 //!

@@ -51,7 +51,8 @@
 //!
 //! A ring is for processes that trust each other with its contents: whoever may open it can write into it. What a peer writes
 //! there can lose or corrupt messages; it can't make this library read out of bounds or hand out a value that its type does
-//! not have. A peer can also truncate the object, and then the next access ends the process by SIGBUS, as with any shared
+//! not have. (Except where the C library's semaphores or condition variables are in the ring, which trust what they find:
+//! [`Wait`].) A peer can also truncate the object, and then the next access ends the process by SIGBUS, as with any shared
 //! file.
 //!
 //! # Which ring
@@ -115,7 +116,8 @@
 //!
 //! # Limits and systems
 //!
-//! Messages have 1 byte to 64 KiB and an alignment of up to 64 bytes. Linux from 5.4 on with glibc, on x86-64 and aarch64.
+//! Messages have 1 byte to 64 KiB and an alignment of up to 64 bytes. Linux from 5.4 on with glibc from 2.30 on, on x86-64 and
+//! aarch64.
 //! The feature `serde` lets [`FixedStr`] and [`FixedVec`] be serialized.
 #![deny(missing_docs)]
 #![cfg_attr(

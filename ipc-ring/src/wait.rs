@@ -81,17 +81,24 @@ pub enum Wait {
     #[default]
     Futex,
     /// Poll as long, then sleep on a condition variable shared between processes (`pthread_cond_wait`), one for each participant.
-    /// For who has to use what POSIX has. The C library's own state is in shared memory here: a sleeper that is killed in one of
-    /// the few instructions in which it changes that, or a waker, can leave the other one waiting for ever, and so can a peer that
-    /// scribbles into it. What is promised for processes that are killed is not promised for this.
+    /// For who has to use what POSIX has.
+    ///
+    /// The C library's own state is in shared memory here, which has a price. Whoever is killed in one of the few instructions in
+    /// which it changes that, asleep or waking somebody, can leave another one waiting for ever; a sleeper waits, whatever its
+    /// time-out, as long as who wakes it is stopped there; and a peer that scribbles can make others hang, end, or write where
+    /// they did not want to. What is promised for processes that are killed is not promised for this.
     Condvar,
-    /// Poll as long, then sleep on a semaphore shared between processes (`sem_wait`), one for each participant. May be killed at
-    /// any instruction.
+    /// Poll as long, then sleep on a semaphore shared between processes (`sem_wait`): the receiver's, or its lane's sender's, or
+    /// that of all senders of [`mpsc`](crate::mpsc). May be killed at any instruction. But a peer that scribbles into it can make
+    /// others hang or end: the C library trusts what it finds there.
     Semaphore,
-    /// Poll as long, then wait for a POSIX message queue that holds one message (`mq_receive`), one for each participant: the data
-    /// go through shared memory, and "ready", or "ok" to a sender that waits for room, through the queue. May be killed at any
-    /// instruction. All sides must be in one IPC namespace. The queues are `/ipc-ring.DEVICE-INODE.INDEX` (of the ring's file, in
-    /// hexadecimal) and go with the ring.
+    /// Poll as long, then wait for a message in a POSIX message queue: the data go through shared memory, and "ready", or "ok" to
+    /// a sender that waits for room, through the queue. There are as many queues as there would be semaphores. May be killed at any
+    /// instruction.
+    ///
+    /// The queues are `/ipc-ring.DEVICE-INODE.INDEX` (of the ring's file, in hexadecimal) and go with the ring. All sides must be
+    /// of one user and in one IPC namespace. A queue holds a message for each who may wait for it: with more than ten senders of
+    /// `mpsc`, that takes a higher `fs.mqueue.msg_max` or privileges.
     MessageQueue,
 }
 

@@ -139,6 +139,48 @@ fn too_many_queues_are_an_error_that_says_where_to_allow_more() {
 }
 
 #[test]
+fn a_queue_for_more_sleepers_than_the_system_allows_is_an_error_that_says_how_to_have_fewer() {
+    in_a_child!(|_| {
+        if let Err(reason) = sandbox::own_queues(PLACE) {
+            return skip(&reason);
+        }
+        sandbox::small_shm(1 << 20);
+        fs::write("/proc/sys/fs/mqueue/msg_max", "4").unwrap();
+        // Whom this limits: not root.
+        sandbox::become_user(65534).unwrap();
+        let ring = || mpsc::<u64>("wide").capacity(2).wait(Wait::MessageQueue);
+        let error = ring().max_senders(5).sender().unwrap_err();
+        assert!(matches!(error, OpenError::NoQueue { .. }), "{error}");
+        says(error, &["fs.mqueue.msg_max", "max_senders"]);
+        drop(ring().max_senders(4).sender().unwrap());
+        remove("wide").unwrap();
+    });
+}
+
+#[test]
+fn a_ring_of_another_user_has_no_queue_for_us() {
+    in_a_child!(|_| {
+        if let Err(reason) = sandbox::own_queues(PLACE) {
+            return skip(&reason);
+        }
+        sandbox::small_shm(1 << 20);
+        let ring = || {
+            spsc::<u64>("theirs")
+                .wait(Wait::MessageQueue)
+                .group_access()
+        };
+        drop(ring().capacity(2).sender().unwrap());
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+        fs::set_permissions("/dev/shm/ipc-ring.theirs", everybody).unwrap();
+        std::os::unix::fs::chown("/dev/shm/ipc-ring.theirs", None, Some(65534)).unwrap();
+        sandbox::become_user(65534).unwrap();
+        let error = ring().receiver().unwrap_err();
+        assert!(matches!(error, OpenError::NoQueue { .. }), "{error}");
+        says(error, &["another user's", "another way to wait"]);
+    });
+}
+
+#[test]
 fn a_system_without_queues_is_an_error_that_says_to_wait_otherwise() {
     let stage = stage!(has_no_queues);
     let ring = stage.ring();

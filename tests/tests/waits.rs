@@ -411,6 +411,28 @@ fn a_hundred_thousand_ping_pongs_are_not_held_up<K: AnyKind>(stage: &Stage, wait
     other.finish();
 }
 
+/// However long it is told to poll.
+fn who_polls_for_long_hears_of_endings_all_the_same<K: AnyKind>(stage: &Stage) {
+    let _alone = alone();
+    for wait in [Wait::Futex, Wait::Spin] {
+        let name = stage.ring();
+        let patient = ring::<u64, K>(&name, wait).poll_before_sleep(Duration::MAX);
+        let mut rx = patient.receiver().unwrap();
+        let sender = start::<K>(stage, "sends", wait, &[&name]);
+        // It has just joined: nobody asks the kernel yet.
+        sender.kill();
+        let begun = Instant::now();
+        let told = rx.recv_timeout(LONG);
+        let waited = begun.elapsed();
+        let died = matches!(told, Err(RecvTimeoutError::SenderDied { .. }));
+        assert!(died && waited < SOON, "{told:?} after {waited:?}");
+    }
+}
+
+for_all_kinds! {
+    who_polls_for_long_hears_of_endings_all_the_same(sends);
+}
+
 /// Makes the tests that are named for one way to wait, of each kind.
 macro_rules! of_way {
     ($way:ident: $($name:ident($($role:ident),*);)+) => {

@@ -224,12 +224,13 @@ impl Endpoint {
     ) -> Result<(), Stop> {
         count(&self.counters().waits);
         self.sleeper.relax(end);
+        let begun = Instant::now();
         // Who never waits for long, since others keep it busy, hears of a death all the same.
-        let ask = self.asked.elapsed() >= SLICE;
-        if !ask && poll(end, self.pause(), self.spin(), deadline, &ready) {
+        let ask = begun - self.asked >= SLICE;
+        if !ask && poll(end, self.pause(), self.spin().min(SLICE), deadline, &ready) {
             return Ok(());
         }
-        let waited = self.wait_long(end, deadline, ask, ready, look, call_others);
+        let waited = self.wait_long(end, (begun, deadline), ask, ready, look, call_others);
         self.sleeper.wake_up(end);
         let slept = self.sleeper.sleeps();
         self.counters().sleeps.store(slept, Ordering::Relaxed);
@@ -258,7 +259,7 @@ impl Endpoint {
     fn wait_long<E: Called>(
         &mut self,
         end: &mut E,
-        deadline: Option<Instant>,
+        (begun, deadline): (Instant, Option<Instant>),
         mut ask: bool,
         ready: impl Fn(&mut E) -> bool,
         look: impl Fn(&mut E, &Self) -> Look,
@@ -279,22 +280,28 @@ impl Endpoint {
                 _ if over => return Err(Stop::TimedOut),
                 _ => {}
             }
-            if self.wait.sleeps() {
+            let polls = match self.wait.sleeps() {
+                true => self.spin().saturating_sub(begun.elapsed()).min(SLICE),
+                false => SLICE,
+            };
+            if polls.is_zero() {
                 // Before we sleep, whoever waits for us is woken: one that a killed predecessor of ours, or
                 // of its, forgot.
                 call_others(end);
                 let timeout = slice(slices).min(left.unwrap_or(Duration::MAX));
                 let (peers, segment) = (&self.peers, &self.segment);
                 let stir = |end: &mut E| ready(end) || peers.sessions(segment) != sessions;
+                let asleep = Instant::now();
                 self.sleeper.sleep(end, timeout, stir);
                 if ready(end) {
                     return Ok(());
                 }
-            } else if poll(end, self.pause(), SLICE, deadline, &ready) {
+                // Who is woken for nothing has not slept for long.
+                slices += u32::from(asleep.elapsed() >= timeout);
+            } else if poll(end, self.pause(), polls, deadline, &ready) {
                 return Ok(());
             }
-            ask = true;
-            slices += 1;
+            ask = self.asked.elapsed() >= SLICE;
         }
     }
 

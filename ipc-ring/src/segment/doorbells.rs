@@ -1,12 +1,14 @@
 //! The message queues by which participants of a ring call each other, if that is how it waits: one an attention word, under a name
 //! that follows from the ring's file. Whoever needs one makes it, so that a process which is killed leaves nothing that the next
-//! one would not find; who takes the ring's name takes theirs, before.
+//! one would not find; who takes the ring's name takes theirs, before. They are all of one user: whoever takes part could not open
+//! the others' otherwise, nor remove them.
 
 use crate::layout::Header;
 use crate::sys::doorbell::Doorbell;
 use crate::wait::Wait;
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode};
+use nix::unistd::geteuid;
 use std::ops::Range;
 
 /// The queues of the ring in one file.
@@ -14,7 +16,7 @@ use std::ops::Range;
 pub(crate) struct Queues {
     device: u64,
     inode: u64,
-    mode: Mode,
+    owner: u32,
 }
 
 impl Queues {
@@ -23,8 +25,7 @@ impl Queues {
         (Wait::from_id(header.wait) == Some(Wait::MessageQueue)).then_some(Self {
             device: file.st_dev,
             inode: file.st_ino,
-            // As who may use the ring.
-            mode: Mode::from_bits_truncate(file.st_mode) & Mode::from_bits_truncate(0o660),
+            owner: file.st_uid,
         })
     }
 
@@ -34,9 +35,13 @@ impl Queues {
         format!("/ipc-ring.{device:x}-{inode:x}.{index}")
     }
 
-    /// Opens the one by which these participants are called.
+    /// Opens the one by which these participants are called. EPERM if the ring is another user's.
     pub(crate) fn open(&self, called: &Range<u32>) -> Result<Doorbell, Errno> {
-        Doorbell::open(&self.name(called.start), called.len() as u32, self.mode)
+        if geteuid().as_raw() != self.owner {
+            return Err(Errno::EPERM);
+        }
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        Doorbell::open(&self.name(called.start), called.len() as u32, mode)
     }
 
     /// Takes the names away of the queues of `participants`.

@@ -173,7 +173,7 @@ impl Places {
         let called = self.header.called_with(index);
         // SAFETY: as in `reach`.
         let own = unsafe { Own::new(self.alarm(0), index, &called, device, doorbell) }?;
-        own.take_over(self.entry(index).is_dirty());
+        own.take_over();
         Some(own)
     }
 

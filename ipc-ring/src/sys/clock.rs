@@ -3,13 +3,8 @@
 
 use std::time::Duration;
 
-/// The clock by which those calls count here: the monotonic one, where the C library lets us choose. Where it does not (musl),
-/// who sets the system's clock back while somebody waits makes that wait longer.
-pub(crate) const ID: libc::clockid_t = if cfg!(target_env = "gnu") {
-    libc::CLOCK_MONOTONIC
-} else {
-    libc::CLOCK_REALTIME
-};
+/// The clock by which those calls count here.
+pub(crate) const ID: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
 const NANOSECONDS: i64 = 1_000_000_000;
 

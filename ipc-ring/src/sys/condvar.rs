@@ -2,7 +2,11 @@
 //!
 //! The mutex is robust: who dies with it held leaves it to the next one. The condition variable is not, and can't be made so: the
 //! C library keeps a lock and counts of waiters inside it, and a process killed in one of those few instructions leaves them as
-//! they are. Then a call on it can wait for ever. So there is one for each sleeper, which the next owner of it makes anew.
+//! they are. Then a call on it can wait for ever; and so can a sleeper that was woken, as long as somebody is stopped with the
+//! mutex held. So there is one for each sleeper, which the next owner of it makes anew, if nobody is stuck inside.
+//!
+//! A robust mutex holds links of a list in the memory of who locks it. Who can write the segment can forge them, and make others
+//! write where they did not want to: they trust each other.
 
 use std::time::Duration;
 
@@ -108,11 +112,11 @@ mod real {
             self.unlock();
         }
 
-        /// With the mutex held: wakes who sleeps, if he `is_to_wake`. Whether he was. If the mutex can't be had in time, since its
-        /// holder is stopped, nobody is woken.
-        pub(crate) fn notify_if(&self, is_to_wake: impl FnOnce() -> bool) -> bool {
+        /// With the mutex held: wakes who sleeps, if he `is_to_wake`. Whether he was; none if
+        /// the mutex can't be had in time, since its holder stands still, and nobody is woken.
+        pub(crate) fn notify_if(&self, is_to_wake: impl FnOnce() -> bool) -> Option<bool> {
             if !self.lock() {
-                return false;
+                return None;
             }
             let wakes = is_to_wake();
             if wakes {
@@ -120,7 +124,7 @@ mod real {
                 unsafe { libc::pthread_cond_signal(self.inner.get()) };
             }
             self.unlock();
-            wakes
+            Some(wakes)
         }
 
         /// Whether this thread holds the mutex now. Waits for a moment at most.
@@ -136,16 +140,9 @@ mod real {
             matches!(result, 0 | libc::EOWNERDEAD)
         }
 
-        #[cfg(target_env = "gnu")]
         fn lock_in_time(&self, until: libc::timespec) -> libc::c_int {
             // SAFETY: as in `lock`; the deadline outlives the call.
             unsafe { pthread_mutex_clocklock(self.mutex.get(), clock::ID, &raw const until) }
-        }
-
-        #[cfg(not(target_env = "gnu"))]
-        fn lock_in_time(&self, until: libc::timespec) -> libc::c_int {
-            // SAFETY: as in `lock`; the deadline outlives the call.
-            unsafe { libc::pthread_mutex_timedlock(self.mutex.get(), &raw const until) }
         }
 
         /// There is nothing to repair: the mutex guards no data.
@@ -160,7 +157,6 @@ mod real {
         }
     }
 
-    #[cfg(target_env = "gnu")]
     unsafe extern "C" {
         /// Since glibc 2.30.
         fn pthread_mutex_clocklock(
@@ -199,14 +195,14 @@ mod model {
             drop(held);
         }
 
-        pub(crate) fn notify_if(&self, is_to_wake: impl FnOnce() -> bool) -> bool {
+        pub(crate) fn notify_if(&self, is_to_wake: impl FnOnce() -> bool) -> Option<bool> {
             let held = (!planted(Fault::NotifyUnlocked)).then(|| self.mutex.lock().unwrap());
             let wakes = is_to_wake();
             if wakes {
                 self.inner.notify_one();
             }
             drop(held);
-            wakes
+            Some(wakes)
         }
     }
 }

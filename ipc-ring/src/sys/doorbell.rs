@@ -1,17 +1,27 @@
-//! A POSIX message queue as a doorbell: `mq_overview(7)`. It holds as many messages as there are who may have to hear it, or as the
-//! system lets it, so the kernel knows whether it was rung.
+//! A POSIX message queue as a doorbell: `mq_overview(7)`. It holds as many messages as there are who may have to hear it, so the
+//! kernel knows whether it was rung.
 //!
 //! What it says is for people who look into the queue; that there is a message is all that counts.
 
 use std::time::Duration;
+
+/// What came of a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rung {
+    /// It will be heard by one who waits.
+    Heard,
+    /// It was rung as often as it can be and not heard yet: all who wait will hear it.
+    Full,
+    /// The system refuses.
+    #[cfg_attr(loom, allow(dead_code, reason = "a model does not refuse"))]
+    Failed,
+}
 
 /// A doorbell that this process has opened. Ringing it does not block.
 pub(crate) struct Doorbell {
     /// Dropped by closing it, which it does not do by itself.
     #[cfg(not(loom))]
     queue: std::mem::ManuallyDrop<nix::mqueue::MqdT>,
-    #[cfg(not(loom))]
-    holds: u64,
     #[cfg(loom)]
     model: std::sync::Arc<Queue>,
 }
@@ -26,43 +36,37 @@ pub(crate) struct Queue {
 
 #[cfg(not(loom))]
 mod real {
-    use super::{Doorbell, Duration};
+    use super::{Doorbell, Duration, Rung};
     use nix::errno::Errno;
     use nix::mqueue::{
         MQ_OFlag, MqAttr, mq_attr_member_t, mq_getattr, mq_open, mq_receive, mq_send, mq_unlink,
     };
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use nix::sys::stat::{Mode, fchmod};
+    use nix::poll::{PollFd, PollFlags, ppoll};
+    use nix::sys::stat::Mode;
+    use nix::sys::time::TimeSpec;
     use std::mem::ManuallyDrop;
     use std::os::fd::AsFd;
 
     /// The longest message, in bytes.
     const LONGEST: usize = 8;
-    /// What every system allows, unless it was told otherwise (`fs.mqueue.msg_max`).
-    const MOST_RINGS: u32 = 10;
 
     impl Doorbell {
         /// Opens the doorbell of that name, which begins with a slash and has no other; makes it, for so many who may hear it, if
-        /// there is none.
+        /// there is none. EINVAL if the system allows for fewer; EMSGSIZE if what is there is something else.
         pub(crate) fn open(name: &str, hearers: u32, mode: Mode) -> Result<Self, Errno> {
             let flags =
                 MQ_OFlag::O_CREAT | MQ_OFlag::O_RDWR | MQ_OFlag::O_NONBLOCK | MQ_OFlag::O_CLOEXEC;
-            let open = |rings: u32| {
-                let attributes = MqAttr::new(0, rings.into(), LONGEST as mq_attr_member_t, 0);
-                mq_open(name, flags, mode, Some(&attributes))
+            let attributes = MqAttr::new(0, hearers.into(), LONGEST as mq_attr_member_t, 0);
+            let queue = Self {
+                queue: ManuallyDrop::new(mq_open(name, flags, mode, Some(&attributes))?),
             };
-            let queue = match open(hearers) {
-                Err(Errno::EINVAL) => open(MOST_RINGS)?,
-                opened => opened?,
-            };
-            let holds = mq_getattr(&queue).map_or(0, |attributes| attributes.maxmsg());
-            let holds = u64::try_from(holds).unwrap_or(0);
-            // Whatever the umask took; if it is another user's, it has been said there.
-            let _ = fchmod(queue.as_fd(), mode);
-            Ok(Self {
-                queue: ManuallyDrop::new(queue),
-                holds,
-            })
+            let found = mq_getattr(&queue.queue)?;
+            if found.maxmsg() < mq_attr_member_t::from(hearers)
+                || found.msgsize() != attributes.msgsize()
+            {
+                return Err(Errno::EMSGSIZE);
+            }
+            Ok(queue)
         }
 
         /// Takes the name away. Who has it open still hears it.
@@ -70,16 +74,13 @@ mod real {
             mq_unlink(name)
         }
 
-        /// How many rings it holds.
-        pub(crate) fn holds(&self) -> u64 {
-            self.holds
-        }
-
-        /// Says `what`, which has 8 bytes at most, to one who hears it. False if it was rung as often as it can be and not heard
-        /// yet.
-        pub(crate) fn ring(&self, what: &str) -> bool {
-            // Full is what EAGAIN says; nothing else is said of a queue that is open.
-            mq_send(&self.queue, what.as_bytes(), 0).is_ok()
+        /// Says `what`, which has 8 bytes at most, to one who hears it.
+        pub(crate) fn ring(&self, what: &str) -> Rung {
+            match mq_send(&self.queue, what.as_bytes(), 0) {
+                Ok(()) => Rung::Heard,
+                Err(Errno::EAGAIN) => Rung::Full,
+                Err(_) => Rung::Failed,
+            }
         }
 
         /// Takes back that it was rung. Whether it was.
@@ -91,10 +92,9 @@ mod real {
 
         /// Waits until it is rung, and takes that, for `timeout` at most. May return for no reason.
         pub(crate) fn wait(&self, timeout: Duration) {
-            let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
             let mut rung = [PollFd::new(self.queue.as_fd(), PollFlags::POLLIN)];
             // Rung, interrupted and timed out all mean "look again".
-            let _ = poll(&mut rung, timeout);
+            let _ = ppoll(&mut rung, Some(TimeSpec::from_duration(timeout)), None);
             self.hush();
         }
     }
@@ -116,7 +116,7 @@ impl Drop for Doorbell {
 
 #[cfg(loom)]
 mod model {
-    use super::{Doorbell, Duration, Queue};
+    use super::{Doorbell, Duration, Queue, Rung};
     use crate::sync::{Condvar, Mutex};
     use std::sync::Arc;
 
@@ -135,16 +135,14 @@ mod model {
             Self { model: queue }
         }
 
-        pub(crate) fn holds(&self) -> u64 {
-            self.model.most.into()
-        }
-
-        pub(crate) fn ring(&self, _: &str) -> bool {
+        pub(crate) fn ring(&self, _: &str) -> Rung {
             let mut rings = self.model.rings.lock().unwrap();
-            let has_room = *rings < self.model.most;
-            *rings += u32::from(has_room);
+            if *rings == self.model.most {
+                return Rung::Full;
+            }
+            *rings += 1;
             self.model.rung.notify_one();
-            has_room
+            Rung::Heard
         }
 
         pub(crate) fn hush(&self) -> bool {

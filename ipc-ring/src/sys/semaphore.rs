@@ -2,6 +2,7 @@
 //!
 //! A post is never lost: it lets the next wait pass, whenever that comes. It does not block, and a process killed amid any of
 //! these calls holds nobody up: all state is one count, and one of waiters that decides only whether a post makes a system call.
+//! (It trusts its memory, though: the C library keeps there how to call the kernel.)
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ mod real {
     )]
 
     use super::{Duration, Semaphore};
-    use crate::sys::clock::deadline;
+    use crate::sys::clock::{self, deadline};
 
     // SAFETY: that several may use it at once is what it is for.
     unsafe impl Sync for Semaphore {}
@@ -62,19 +63,10 @@ mod real {
             let until = deadline(timeout);
             // Posted, interrupted and timed out all mean "look again".
             // SAFETY: as for `post`; the deadline outlives the call.
-            #[cfg(target_env = "gnu")]
-            unsafe {
-                sem_clockwait(self.inner.get(), crate::sys::clock::ID, &raw const until)
-            };
-            #[cfg(not(target_env = "gnu"))]
-            // SAFETY: as above.
-            unsafe {
-                libc::sem_timedwait(self.inner.get(), &raw const until)
-            };
+            unsafe { sem_clockwait(self.inner.get(), clock::ID, &raw const until) };
         }
     }
 
-    #[cfg(target_env = "gnu")]
     unsafe extern "C" {
         /// Since glibc 2.30.
         fn sem_clockwait(

@@ -6,8 +6,9 @@
 //! **Semaphores and doorbells** keep what was rung until somebody sleeps, so it does not matter which comes first. There is one for
 //! all who share an attention word: who really sleeps takes the ring, and who found what he looked for takes none. A ring that
 //! nobody needed ends a later sleep for no reason. A sole sleeper takes back what is left before he arms (not later: it might be
-//! the ring for this sleep; nor where there are several: it might be another one's). There are never more rings in a semaphore than
-//! there are sleepers, and in a queue never more than it holds: "full" says that all will wake.
+//! the ring for this sleep; nor where there are several: it might be another one's). A semaphore has never more rings than twice as
+//! many as may sleep by it, and a queue holds one for each: "full" says that all will wake. (Of several, one that is woken for
+//! nothing, and sleeps again before the others run, may take a ring from one of them, who then finds out at his next look.)
 //!
 //! **Condition variables** forget, and there is one for each participant, so that who rings has to find those who sleep. That is
 //! made as the kernel does it for a futex: the sleeper, with the mutex held, says that he waits, looks whether the word is still
@@ -16,7 +17,7 @@
 
 use crate::layout::Alarm;
 use crate::sync::{Fault, Ordering, fence, planted};
-use crate::sys::doorbell::Doorbell;
+use crate::sys::doorbell::{Doorbell, Rung};
 use crate::sys::futex::Futex;
 use crate::sys::semaphore::Semaphore;
 use std::ops::Range;
@@ -168,14 +169,12 @@ mod view {
 }
 
 impl Own {
-    /// Makes it ready for a new owner; `is_dirty`: the last one may have been killed while he slept.
+    /// Makes it ready for a new owner: the last one, or who rang for him, may have been killed amid that.
     #[cfg(not(loom))]
-    pub(crate) fn take_over(&self, is_dirty: bool) {
+    pub(crate) fn take_over(&self) {
         if matches!(self.by, By::Condvar) {
             self.alarm().waiting.store(0, Ordering::Relaxed);
-            if is_dirty {
-                self.alarm().condvar.renew();
-            }
+            self.alarm().condvar.renew();
         }
     }
 
@@ -233,6 +232,8 @@ impl Others {
     /// Changes the word of the side, and wakes at most `count` of those who sleep. Whether all do that slept.
     pub(super) fn ring(&self, futex: &Futex, count: u64) -> bool {
         let bumped = futex.bump();
+        // Between the bump and the publish before it, and what is read of the device: pairs with who is about to sleep.
+        fence(Ordering::SeqCst);
         let most = self.side.len() as u64;
         match self.device {
             Device::Semaphore => {
@@ -242,11 +243,13 @@ impl Others {
             Device::Doorbell => {
                 let doorbell = self.doorbells.as_ref();
                 let doorbell = doorbell.and_then(|doorbells| doorbells.get(self.side.start));
-                // Nothing to ring by: who sleeps finds out.
-                doorbell.is_none_or(|doorbell| {
-                    let is_full = (0..count.min(most)).any(|_| !doorbell.ring(self.word));
-                    // Who does not get in now is rung for by the next one.
-                    (count >= most || is_full) && doorbell.holds() >= most
+                // If there is nothing to ring by, the next one tries again.
+                doorbell.is_some_and(|doorbell| {
+                    let rings = (0..count.min(most)).map(|_| doorbell.ring(self.word));
+                    match rings.into_iter().find(|rung| *rung != Rung::Heard) {
+                        None => count >= most,
+                        Some(rung) => rung == Rung::Full,
+                    }
                 })
             }
             Device::Condvar => self.notify(bumped, count),
@@ -254,20 +257,19 @@ impl Others {
     }
 
     fn post(semaphore: &Semaphore, count: u64, most: u64) -> bool {
-        let missing = most.saturating_sub(semaphore.value().into());
-        for _ in 0..count.min(missing) {
+        // What is there may be of somebody who was killed, or stands still, before he woke anybody: it is no reason not to post.
+        let room = (2 * most).saturating_sub(semaphore.value().into());
+        for _ in 0..count.min(most).min(room) {
             semaphore.post();
         }
-        count >= missing
+        count >= most || room == 0
     }
 
     fn notify(&self, bumped: u32, count: u64) -> bool {
-        // Between the bump and these loads; pairs with the one of who is about to sleep.
-        fence(Ordering::SeqCst);
         // From another one on each time, or the first ones would always be served first.
         let len = self.side.len() as u32;
         let indices = (0..len).map(|n| self.side.start + bumped.wrapping_add(n) % len);
-        let mut woken = 0;
+        let (mut woken, mut all) = (0, true);
         for index in indices {
             if woken == count {
                 return false;
@@ -282,8 +284,13 @@ impl Others {
                 waiting.store(0, Ordering::Relaxed);
                 waits
             };
-            woken += u64::from(waits() && condvar.notify_if(is_to_wake));
+            match waits().then(|| condvar.notify_if(is_to_wake)) {
+                None | Some(Some(false)) => {}
+                Some(Some(true)) => woken += 1,
+                // Its mutex is held by somebody who stands still.
+                Some(None) => all = false,
+            }
         }
-        true
+        all
     }
 }
