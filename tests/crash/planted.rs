@@ -30,8 +30,24 @@ const fn fault(name: &'static str, what: &'static str, words: &'static [&'static
     Fault { name, what, words }
 }
 
-/// Those of the issue of every crash-safe queue, and one of our own for each protocol.
+/// Those of every crash-safe queue, and one of our own for each protocol. The longest first: the processors then finish together.
 const FAULTS: [Fault; 21] = [
+    fault(
+        "TakenBackEarly",
+        "came before its entry said so",
+        &["receiver/join", "peer=lives"],
+    ),
+    fault(
+        "RefusedLocked",
+        "who is refused locks the ring",
+        &["sender/join-refused", "peer=lives"],
+    ),
+    fault(
+        "JoinUnlocked",
+        "joined without the lifecycle lock",
+        &["sender/join-removed", "advance=call-1"],
+    ),
+    fault("NamedEarly", "created under its name", &["create"]),
     fault(
         "PublishEarly",
         "spsc: publish before payload",
@@ -107,12 +123,6 @@ const FAULTS: [Fault; 21] = [
         &["lanes try_send words=7", "peer=sleeps"],
     ),
     fault(
-        "TakenBackEarly",
-        "came before its entry said so",
-        &["receiver/join", "peer=lives"],
-    ),
-    fault("NamedEarly", "created under its name", &["create"]),
-    fault(
         "RemoveUnchecked",
         "removed while in use",
         &["remove/in-use"],
@@ -123,19 +133,9 @@ const FAULTS: [Fault; 21] = [
         &["capacity=16"],
     ),
     fault(
-        "JoinUnlocked",
-        "joined without the lifecycle lock",
-        &["sender/join-removed", "advance=call-1"],
-    ),
-    fault(
         "EndingsForgotten",
         "an ending dies with who was to hear it",
         &["try_recv/empty", "peer=left"],
-    ),
-    fault(
-        "RefusedLocked",
-        "who is refused locks the ring",
-        &["sender/join-refused", "peer=lives"],
     ),
 ];
 

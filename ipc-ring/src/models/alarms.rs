@@ -150,23 +150,24 @@ fn a_receiver_that_sleeps_by_its_alarm_is_woken_by_the_next_message() {
     }
 }
 
-fn senders_are_woken_one_by_one(device: Device) {
+/// With so many preemptions at most.
+fn senders_are_woken_one_by_one(bound: usize, device: Device) {
     let faults = [Fault::NoWake, Fault::NoHeavyBarrier];
     let faults = [&faults, own_faults(device).1].concat();
-    check_within(2, move || two_senders_sleep(device), &faults);
+    check_within(bound, move || two_senders_sleep(device), &faults);
 }
 
 #[test]
 fn senders_that_share_a_word_are_woken_one_by_one_by_a_semaphore() {
-    senders_are_woken_one_by_one(Device::Semaphore);
+    senders_are_woken_one_by_one(1, Device::Semaphore);
 }
 
 #[test]
 fn senders_that_share_a_word_are_woken_one_by_one_by_condition_variables() {
-    senders_are_woken_one_by_one(Device::Condvar);
+    senders_are_woken_one_by_one(2, Device::Condvar);
 }
 
 #[test]
 fn senders_that_share_a_word_are_woken_one_by_one_by_a_doorbell() {
-    senders_are_woken_one_by_one(Device::Doorbell);
+    senders_are_woken_one_by_one(1, Device::Doorbell);
 }
