@@ -87,12 +87,12 @@
 //! |---|---|---|---|
 //! | [`Spin`](Wait::Spin) | sides that have a core each, and answers that must not take a microsecond | – | yes |
 //! | [`Yield`](Wait::Yield) | more sides than cores, and none may sleep | – | yes |
-//! | [`Futex`](Wait::Futex) | everybody else, so it is what you get | 6.0 µs | yes |
-//! | [`Semaphore`](Wait::Semaphore) | who has to use POSIX; as fast | 5.9 µs | yes |
-//! | [`MessageQueue`](Wait::MessageQueue) | who wants to see the rings in a queue (`/dev/mqueue`) | 8.5 µs | yes |
-//! | [`Condvar`](Wait::Condvar) | who has to use POSIX, and whose processes are not killed | 10.3 µs | no |
+//! | [`Futex`](Wait::Futex) | everybody else, so it is what you get | 6.8 µs | yes |
+//! | [`Semaphore`](Wait::Semaphore) | who has to use POSIX; as fast | 6.7 µs | yes |
+//! | [`MessageQueue`](Wait::MessageQueue) | who wants to see the rings in a queue (`/dev/mqueue`) | 9.5 µs | yes |
+//! | [`Condvar`](Wait::Condvar) | who has to use POSIX, and whose processes are not killed | 10.9 µs | no |
 //!
-//! Bare, a futex takes 5.2 µs for the same, a semaphore 4.7, an eventfd 4.8, a pipe 5.4, a message queue 6.6 and a Unix socket 8.4:
+//! Bare, a futex takes 5.0 µs for the same, a semaphore 4.8, an eventfd 5.0, a pipe 5.5, a message queue 7.0 and a Unix socket 9.0:
 //! medians, both sides on one core of a virtual machine, so that each must sleep until the message comes, and with
 //! [`poll_before_sleep`](Builder::poll_before_sleep) of zero; by `cargo run --release -p ipc-ring-benches -- --only blocking/8`. On
 //! a core each, two sides that poll for ten microseconds before they sleep mostly don't come to it.
