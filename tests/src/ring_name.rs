@@ -6,6 +6,10 @@ use std::ops::Deref;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than a process takes from its making to its program, on a busy machine.
+const SPAWN: Duration = Duration::from_secs(1);
 
 /// The name of a ring. The ring is removed when this is dropped, which must be possible by then.
 #[derive(Debug)]
@@ -41,7 +45,15 @@ impl Deref for RingName {
 
 impl Drop for RingName {
     fn drop(&mut self) {
-        let removed = ipc_ring::remove(&self.0);
+        // A process that another test was just starting when somebody here joined has a copy of the lock until it executes its
+        // program: a documented limit.
+        let until = Instant::now() + SPAWN;
+        let removed = loop {
+            match ipc_ring::remove(&self.0) {
+                Err(RemoveError::InUse { .. }) if Instant::now() < until => thread::yield_now(),
+                removed => break removed,
+            }
+        };
         let _ = fs::remove_file(self.path()).or_else(|_| fs::remove_dir(self.path()));
         match removed {
             Ok(()) | Err(RemoveError::NotFound { .. }) => {}
