@@ -2,7 +2,7 @@
 
 use crate::stage::MARK;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -299,6 +299,13 @@ impl Drop for Child {
     fn drop(&mut self) {
         // Fails if it was waited for, which is what is wanted.
         let _ = self.process.kill();
+        // If this thread traces it, nobody else is told that it is gone, and the process not before that.
+        let thread = Pid::from_raw(self.thread);
+        while let Ok(status) = waitpid(thread, Some(WaitPidFlag::__WALL)) {
+            if matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {
+                break;
+            }
+        }
         let _ = self.process.wait();
     }
 }

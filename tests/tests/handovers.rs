@@ -112,6 +112,7 @@ fn is_refused(parent: &mut Parent) {
 
 fn is_refused_by<K: AnyKind>(parent: &mut Parent) {
     submit().unwrap();
+    parent.tell("submitted");
     let ring = K::ring_for::<u64>(parent.argument(1), 1).open_timeout(Duration::ZERO);
     marker();
     let refused = ring.sender().map(drop);
@@ -132,7 +133,8 @@ fn who_is_refused_and_stopped_keeps_nobody_from_coming<K: AnyKind>(stage: &Stage
         ring.open_timeout(Duration::ZERO)
     };
     let _tx = ring().sender().unwrap();
-    let child = stage.start("is_refused", &[K::NAME, &name]);
+    let mut child = stage.start("is_refused", &[K::NAME, &name]);
+    assert_eq!(child.hear(), "submitted");
     let mut tracee = Tracee::meet(child.thread()).unwrap();
     let mut stops = 0;
     while tracee.run_to_system_call().unwrap() == Progress::Inside {
