@@ -18,7 +18,6 @@ mod sampling;
 #[path = "common/stop.rs"]
 mod stop;
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -69,7 +68,7 @@ fn main() -> anyhow::Result<()> {
                 }
             }
         }
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+        stop.pause_until(next)?;
     }
     eprintln!("sampler: {} samples sent", sampler.sent);
     Ok(())

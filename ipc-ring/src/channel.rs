@@ -207,8 +207,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     }
 
     /// Bytes that a ring of these options takes, all of them from its creation on. On pages of 4 KiB at most 20 KiB and 128
-    /// bytes a participant besides the messages, unless the schema is long or the way to wait is a condition variable or a semaphore
-    /// (256 bytes more a participant); for lanes, each has its own messages and 1 KiB more.
+    /// bytes a participant besides the messages, unless the schema is long; 256 bytes more a participant if the ring waits by condition
+    /// variables, semaphores or message queues; for lanes, each has its own messages and 1 KiB more.
     ///
     /// # Errors
     ///

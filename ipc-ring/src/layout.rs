@@ -11,7 +11,7 @@
 //! receivers_offset       receivers' words  receivers; of lane l at receivers_offset + 512 × l
 //! senders_offset         senders' words    senders
 //! slots_offset           slots             senders; of kind 2, stamps by the receiver as well
-//! alarms_offset          alarms            everybody; if wait is 3, 4 or 5
+//! alarms_offset          alarms            everybody; if `wait` is 3, 4 or 5
 //!
 //! participants_offset = round_up(256 + schema_len, P)
 //! receivers_offset    = participants_offset + round_up(128 × participants, P)
@@ -123,7 +123,6 @@ use crate::sync::{AtomicU32, AtomicU64, UnsafeCell};
 use crate::sys::condvar::Condvar;
 use crate::sys::futex::Futex;
 use crate::sys::semaphore::Semaphore;
-use crate::wait::Wait;
 use std::mem::{MaybeUninit, offset_of};
 use std::ops::Range;
 
@@ -145,6 +144,13 @@ pub(crate) const SPSC: u32 = 1;
 pub(crate) const MPSC: u32 = 2;
 /// Several senders with a lane each, one receiver.
 pub(crate) const LANES: u32 = 3;
+/// How sides wait, as `wait` says it.
+pub(crate) const SPIN: u32 = 0;
+pub(crate) const FUTEX: u32 = 1;
+pub(crate) const YIELD: u32 = 2;
+pub(crate) const CONDVAR: u32 = 3;
+pub(crate) const SEMAPHORE: u32 = 4;
+pub(crate) const QUEUE: u32 = 5;
 /// No ring has more participants: an owner has 10 bits in a stamp.
 pub(crate) const MAX_PARTICIPANTS: u32 = 1024;
 /// The file byte that is locked shared by who joins and exclusively by who removes.
@@ -249,11 +255,9 @@ impl Header {
         let lane_stride = round_up(slots_len, LINE_PAIR as u64)?.checked_add(WORDS_LEN)?;
         let lanes_len = lane_stride.checked_mul(lanes)?;
         let alarms_offset = round_up(lanes_offset.checked_add(lanes_len)?, page)?;
-        let has_alarms = Wait::from_id(shape.wait).is_some_and(Wait::has_alarms);
-        let alarms = if has_alarms {
-            u64::from(shape.participants)
-        } else {
-            0
+        let alarms = match shape.wait {
+            CONDVAR | SEMAPHORE | QUEUE => u64::from(shape.participants),
+            _ => 0,
         };
         let alarms_len = round_up(ALARM_LEN * alarms, page)?;
         let segment_size = alarms_offset.checked_add(alarms_len)?;

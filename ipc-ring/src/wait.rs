@@ -48,6 +48,11 @@
 //!
 //! An odd number asks for an answer and for no wake: see [`crate::ring::lanes`].
 //!
+//! # Other ways
+//!
+//! Where sides sleep by something else than the futex, that takes the place of the wait (5) and of the wake (3); the rest, the bump of
+//! the word included, is the same: [`alarm`].
+//!
 //! Nothing hangs on a wake that does not come: every sleep is sliced ([`slice`]), and each slice looks again.
 
 pub(crate) mod alarm;
@@ -57,8 +62,8 @@ pub(crate) use called::Called;
 
 use alarm::{Device, Others, Own};
 
-use crate::layout::Call;
 use crate::layout::attention::{self, FENCE};
+use crate::layout::{self, Call};
 use crate::sync::{AtomicU64, Fault, Ordering, fence, light_barrier, now, planted};
 use crate::sys::futex::Futex;
 use crate::sys::membarrier;
@@ -106,35 +111,25 @@ impl Wait {
     /// As the header says it.
     pub(crate) const fn id(self) -> u32 {
         match self {
-            Self::Spin => 0,
-            Self::Futex => 1,
-            Self::Yield => 2,
-            Self::Condvar => 3,
-            Self::Semaphore => 4,
-            Self::MessageQueue => 5,
+            Self::Spin => layout::SPIN,
+            Self::Futex => layout::FUTEX,
+            Self::Yield => layout::YIELD,
+            Self::Condvar => layout::CONDVAR,
+            Self::Semaphore => layout::SEMAPHORE,
+            Self::MessageQueue => layout::QUEUE,
         }
     }
 
-    /// All of them.
-    const ALL: [Self; 6] = [
-        Self::Spin,
-        Self::Futex,
-        Self::Yield,
-        Self::Condvar,
-        Self::Semaphore,
-        Self::MessageQueue,
-    ];
-
     pub(crate) const fn from_id(id: u32) -> Option<Self> {
-        // Few enough to look through, and a loop since this is a constant function.
-        let mut index = 0;
-        while index < Self::ALL.len() {
-            if Self::ALL[index].id() == id {
-                return Some(Self::ALL[index]);
-            }
-            index += 1;
-        }
-        None
+        Some(match id {
+            layout::SPIN => Self::Spin,
+            layout::FUTEX => Self::Futex,
+            layout::YIELD => Self::Yield,
+            layout::CONDVAR => Self::Condvar,
+            layout::SEMAPHORE => Self::Semaphore,
+            layout::QUEUE => Self::MessageQueue,
+            _ => return None,
+        })
     }
 
     /// Whether anybody ever sleeps.
@@ -150,10 +145,6 @@ impl Wait {
             Self::Semaphore => Some(Device::Semaphore),
             Self::MessageQueue => Some(Device::Doorbell),
         }
-    }
-
-    pub(crate) const fn has_alarms(self) -> bool {
-        self.device().is_some()
     }
 }
 

@@ -144,8 +144,13 @@ fn watch() {
     WATCHED.call_once(|| {
         thread::spawn(|| {
             let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(TIME.load(Ordering::Relaxed)) {
-                thread::sleep(Duration::from_secs(1));
+            // The time only grows.
+            loop {
+                let time = Duration::from_secs(TIME.load(Ordering::Relaxed));
+                match time.saturating_sub(begun.elapsed()) {
+                    Duration::ZERO => break,
+                    left => thread::sleep(left),
+                }
             }
             let _ = writeln!(io::stderr(), "a test of {:?} hangs", env::args().next());
             process::abort();

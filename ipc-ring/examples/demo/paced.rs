@@ -1,6 +1,5 @@
 //! Phase 1: what the examples `sampler` and `monitor` do, for a few seconds.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -51,7 +50,7 @@ pub(crate) fn send(namespace: &str) -> anyhow::Result<Sent> {
             Outcome::Stopped => break,
         }
         next += Duration::from_secs(1) / ROUNDS_PER_SECOND;
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+        stop.pause_until(next)?;
     }
     Ok(Sent {
         messages: sampler.sent,

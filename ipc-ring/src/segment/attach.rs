@@ -157,7 +157,8 @@ fn create_or_join(request: &Request, created: &mut bool) -> Result<Segment, Open
     }
 }
 
-/// Waits for what the file system does not announce: a name that appears, a lock that is released.
+/// Waits for a name that appears or a lock that is released, by looking again. The system would tell of names (inotify, for a
+/// descriptor and a watch, of which there are limits), and not, with a time-out, of locks.
 struct Patience {
     until: Option<Instant>,
     pauses: u32,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub(super) struct Sleeper<const N: usize, K: Carries> {
     thread: i32,
     /// How often it had gone to sleep when it was last looked at.
     sleeps: u64,
+    /// Disconnected when it ends.
+    end: Receiver<i32>,
     result: JoinHandle<Awakened<N, K>>,
 }
 
@@ -33,11 +36,11 @@ impl<const N: usize, K: Carries> Handles<N, K> {
     pub(super) fn sleep(&mut self, seat: Seat) -> Result<()> {
         const LONG: Duration = Duration::from_secs(60);
 
-        let (tell, hear) = std::sync::mpsc::channel();
+        let (tell, hear) = channel();
         let result: JoinHandle<Awakened<N, K>> = if seat == RECEIVER {
             let mut receiver = self.receiver.take().context("no receiver is attached")?;
             thread::spawn(move || {
-                tell.send(gettid().as_raw())?;
+                let _told = tell_thread(tell)?;
                 let event = received(receiver.recv_timeout(LONG))?;
                 Ok((Handle::Receiver(receiver), event, own_sleeps()?))
             })
@@ -48,7 +51,7 @@ impl<const N: usize, K: Carries> Handles<N, K> {
                 .remove(&seat)
                 .context("no such sender is attached")?;
             thread::spawn(move || {
-                tell.send(gettid().as_raw())?;
+                let _told = tell_thread(tell)?;
                 let event = sent(tag, sender.send_timeout(Words::new(tag), LONG))?;
                 Ok((Handle::Sender(sender), event, own_sleeps()?))
             })
@@ -61,6 +64,7 @@ impl<const N: usize, K: Carries> Handles<N, K> {
             Sleeper {
                 thread,
                 sleeps,
+                end: hear,
                 result,
             },
         );
@@ -80,15 +84,14 @@ impl<const N: usize, K: Carries> Handles<N, K> {
     pub(crate) fn awaken_if_told(&mut self, seat: Seat) -> Result<bool> {
         let sleeper = self.sleepers.get_mut(&seat);
         let sleeper = sleeper.context("nobody sleeps there")?;
-        while !sleeper.result.is_finished() {
-            match sleeps_of(process::id(), sleeper.thread) {
-                Some(sleeps) if sleeps > sleeper.sleeps + MOST_SLEEPS => {
-                    sleeper.sleeps = sleeps;
-                    self.say(Event::SleepsOn(seat))?;
-                    return Ok(false);
-                }
-                // A state of another thread that nobody announces.
-                _ => thread::sleep(Duration::from_millis(1)),
+        // Its end is announced; how often it has slept is not, so that is looked at in between.
+        while sleeper.end.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
+            if let Some(sleeps) = sleeps_of(process::id(), sleeper.thread)
+                && sleeps > sleeper.sleeps + MOST_SLEEPS
+            {
+                sleeper.sleeps = sleeps;
+                self.say(Event::SleepsOn(seat))?;
+                return Ok(false);
             }
         }
         self.awaken(seat)?;
@@ -113,6 +116,12 @@ impl<const N: usize, K: Carries> Handles<N, K> {
         );
         Ok(event)
     }
+}
+
+/// Tells which thread this is; and that it has ended, when the result is dropped.
+fn tell_thread(tell: Sender<i32>) -> Result<Sender<i32>> {
+    tell.send(gettid().as_raw())?;
+    Ok(tell)
 }
 
 fn own_sleeps() -> Result<u64> {
