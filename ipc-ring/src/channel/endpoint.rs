@@ -71,8 +71,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Takes `role` in a segment whose lock for it we hold. Not joined yet.
-    pub(super) fn new(segment: Segment, role: Role, habits: Habits) -> Self {
-        let mut segment = segment;
+    pub(super) fn new(mut segment: Segment, role: Role, habits: Habits) -> Self {
         let wait = Wait::from_id(segment.places().header.wait).unwrap_or_default();
         let session = segment.own_entry().next_number();
         let alarm = segment.take_alarm();

@@ -358,11 +358,9 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
     }
     let doorbell = queues.map(|queues| {
         let called = header.called_with(index);
-        let name = || queues.name(called.start);
-        let opened = queues.open(&called);
-        opened.map_err(|errno| OpenError::NoQueue {
+        queues.open(&called).map_err(|errno| OpenError::NoQueue {
             path: object.to_string(),
-            name: name(),
+            name: queues.name(called.start),
             source: errno.into(),
         })
     });

@@ -57,7 +57,7 @@ impl Doorbells {
     fn get(&self, index: u32) -> Option<&Doorbell> {
         let place = self.opened.get(index as usize)?;
         if place.get().is_none() {
-            // Where the system has no descriptor left, the sleeper finds out at its next look.
+            // Where the system has no descriptor left, the next ring tries again.
             let _ = place.set((self.open)(index)?);
         }
         place.get()
@@ -243,7 +243,6 @@ impl Others {
             Device::Doorbell => {
                 let doorbell = self.doorbells.as_ref();
                 let doorbell = doorbell.and_then(|doorbells| doorbells.get(self.side.start));
-                // If there is nothing to ring by, the next one tries again.
                 doorbell.is_some_and(|doorbell| {
                     let rings = (0..count.min(most)).map(|_| doorbell.ring(self.word));
                     match rings.into_iter().find(|rung| *rung != Rung::Heard) {
