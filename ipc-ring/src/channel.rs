@@ -12,7 +12,7 @@ mod standoff;
 
 pub use in_place::{Reservation, Written};
 pub use iter::{Drain, Iter, TryIter};
-pub use kind::{Kind, Lanes, ManySenders, Mpsc, Spsc, TotalOrder};
+pub use kind::{Kind, Lanes, Locked, ManyReceivers, ManySenders, Mpsc, Spsc, TotalOrder};
 pub use participants::{Counters, Participant, Peer, State};
 pub use receiver::Receiver;
 pub use sender::Sender;
@@ -116,6 +116,45 @@ pub fn lanes<T: ShmMessage>(name: &str) -> Builder<T, Lanes> {
     Builder::new(name)
 }
 
+/// Names a ring for several senders and several receivers, a queue of work: each message goes to one receiver.
+///
+/// All that sends or receives holds a mutex of the ring for a moment (`pthread_mutex_t`, process-shared and robust), though not while
+/// a message is written or read. A message is queued when it is published; whoever asks first has the one that was queued first.
+/// What a receiver looks at ([`peek_copied`](Receiver::peek_copied), [`drain`](Receiver::drain)) is its own until it consumes it, or
+/// leaves it to others by being dropped; so several workers take different messages, and who is slow holds up none of the others.
+///
+/// A receiver that is *killed* while it looks at messages leaves them to the others: they go back to the front of the queue, as soon
+/// as somebody waits for a message or comes in its place. (As long as there are so many messages that nobody ever waits, they stay
+/// where they are.) Likewise a slot in which a killed sender was writing becomes free. One that is *stopped* keeps what it looks at,
+/// or where it writes; and if that happens in the few instructions in which it holds the mutex, everybody else waits for a second
+/// and then says `Stuck`, each time, until it goes on or is killed. So this is not lock-free.
+///
+/// Who holds a robust mutex is known by the number of a thread, and the C library's own state lies in shared memory. Therefore all
+/// sides must be of one pid namespace, which is looked at; and a peer that scribbles into the mutex can make others say `Stuck`, or
+/// write where they did not want to. A thread that ends amid a call, while its process lives on, leaves the mutex to the others,
+/// but keeps, as long as its process lives, the slot that it had.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc-locked-{}", std::process::id());
+/// # let name = name.as_str();
+/// let mut tx = ipc_ring::locked::<u64>(name).capacity(64).sender()?;
+/// let mut one = ipc_ring::locked::<u64>(name).receiver()?; // in one process
+/// let mut two = ipc_ring::locked::<u64>(name).receiver()?; // in another
+/// tx.send(1)?;
+/// tx.send(2)?;
+/// let job = one.peek_copied()?;
+/// assert_eq!((job, two.recv()?), (1, 2));
+/// one.consume(); // done; had it been killed before, another one would get that job
+/// # drop((tx, one, two));
+/// # ipc_ring::remove(name)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn locked<T: ShmMessage>(name: &str) -> Builder<T, Locked> {
+    Builder::new(name)
+}
+
 /// Removes a ring that nobody uses, with the messages in it.
 ///
 /// # Errors
@@ -144,14 +183,17 @@ fn remove_object(namespace: Option<&str>, name: &str) -> Result<(), RemoveError>
 /// Opens or creates a ring.
 ///
 /// With a stated [`capacity`](Self::capacity) the ring is created unless it exists. Without, it is opened, once it exists.
-/// `capacity`, `max_senders`, `wait` and `remove_when_idle` are properties of the ring: whatever is stated must be as the
-/// existing ring has it, whatever is not stated is adopted. The other options concern this call or this handle.
+/// `capacity`, `max_senders`, `max_receivers`, `wait`, `inherit_priority` and `remove_when_idle` are properties of the ring:
+/// whatever is stated must be as the existing ring has it, whatever is not stated is adopted. The other options concern this call or
+/// this handle.
 #[must_use = "a builder does nothing until `sender` or `receiver`"]
 pub struct Builder<T, K = Spsc> {
     name: String,
     namespace: Option<String>,
     capacity: Option<usize>,
     max_senders: Option<u32>,
+    max_receivers: Option<u32>,
+    inherit_priority: bool,
     wait: Option<Wait>,
     create_new: bool,
     remove_when_idle: bool,
@@ -182,6 +224,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
             namespace: None,
             capacity: None,
             max_senders: None,
+            max_receivers: None,
+            inherit_priority: false,
             wait: None,
             create_new: false,
             remove_when_idle: false,
@@ -208,7 +252,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
 
     /// Bytes that a ring of these options takes, all of them from its creation on. On pages of 4 KiB at most 20 KiB and 128
     /// bytes a participant besides the messages, unless the schema is long; 256 bytes more a participant if the ring waits by condition
-    /// variables, semaphores or message queues; for lanes, each has its own messages and 1 KiB more.
+    /// variables, semaphores or message queues; 4 bytes more a message if it is [`locked`]; for lanes, each has its own messages and
+    /// 1 KiB more.
     ///
     /// # Errors
     ///
@@ -324,10 +369,13 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
             kind: K::ID,
             senders: self.max_senders,
             default_senders: K::DEFAULT_SENDERS,
+            receivers: self.max_receivers,
+            default_receivers: K::DEFAULT_RECEIVERS,
             schema: const { &T::SCHEMA },
             capacity: self.capacity,
             wait: self.wait,
             remove_when_idle: self.remove_when_idle,
+            inherit_priority: self.inherit_priority,
             origin: self.origin,
         }
     }
@@ -370,6 +418,24 @@ impl<T: ShmMessage, K: ManySenders> Builder<T, K> {
     /// [`capacity`](Self::capacity) says.
     pub fn max_senders(mut self, senders: u32) -> Self {
         self.max_senders = Some(senders);
+        self
+    }
+}
+
+impl<T: ShmMessage, K: ManyReceivers> Builder<T, K> {
+    /// How many receivers there may be at a time; 16 unless said. Together with the senders, 1,024 at most. A property of the ring,
+    /// as [`max_senders`](Self::max_senders) is.
+    pub fn max_receivers(mut self, receivers: u32) -> Self {
+        self.max_receivers = Some(receivers);
+        self
+    }
+
+    /// Whoever holds the ring's mutex runs with the priority of the most urgent one who waits for it (`PTHREAD_PRIO_INHERIT`), so
+    /// that no third one keeps it from going on. For threads of different real-time priorities. A property of the ring: it counts
+    /// when the ring is created, and a side that states it for a ring without is refused. (On Linux before 5.14, or glibc before
+    /// 2.34, who waits polls the mutex, and lends nobody its priority.)
+    pub fn inherit_priority(mut self) -> Self {
+        self.inherit_priority = true;
         self
     }
 }

@@ -16,6 +16,16 @@ pub enum Role {
     Receiver,
 }
 
+impl Role {
+    /// The side that this one exchanges messages with.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Sender => Self::Receiver,
+            Self::Receiver => Self::Sender,
+        }
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -47,6 +57,13 @@ pub enum OpenError {
     InvalidSenders {
         /// As it was given.
         senders: u32,
+        /// The most that a ring can have.
+        most: u32,
+    },
+    /// No ring can have so many receivers.
+    InvalidReceivers {
+        /// As it was given.
+        receivers: u32,
         /// The most that a ring can have.
         most: u32,
     },
@@ -150,6 +167,12 @@ pub enum OpenError {
         /// How many that is.
         most: u32,
     },
+    /// As many receivers as the ring was created for are alive, by the kernel's word. Said after a second if some of them seem to be
+    /// on their way out.
+    TooManyReceivers {
+        /// How many that is.
+        most: u32,
+    },
     /// The process has no descriptor left.
     TooManyFiles {
         /// The object.
@@ -192,6 +215,11 @@ impl fmt::Display for OpenError {
             Self::InvalidSenders { senders, most } => write!(
                 f,
                 "a ring for {senders} senders can't be: `max_senders` is 1 to {most}"
+            ),
+            Self::InvalidReceivers { receivers, most } => write!(
+                f,
+                "a ring for {receivers} receivers can't be: `max_receivers` is 1 to {most}, senders and receivers \
+                 together being at most 1024"
             ),
             Self::NoCapacity => {
                 f.write_str("`create_new` creates a ring and needs its `capacity`: state one")
@@ -282,6 +310,11 @@ impl fmt::Display for OpenError {
                 f,
                 "the ring has {most} living senders, as many as it was created for: let one leave, or create the ring \
                  with a larger `max_senders`"
+            ),
+            Self::TooManyReceivers { most } => write!(
+                f,
+                "the ring has {most} living receivers, as many as it was created for: let one leave, or create the ring \
+                 with a larger `max_receivers`"
             ),
             Self::TooManyFiles { path } => write!(
                 f,
@@ -407,6 +440,8 @@ const LEFT: &str = "the receiver has left: nobody takes messages until another r
 const DIED: &str = "the receiver died and the ring is full: start another receiver, it will go on where that one ended";
 const NAME_LOST: &str = "the ring has lost its name (somebody removed the object): peers that start now will \
                          not find it; drop this handle and open the ring again";
+const STUCK: &str = "the ring's mutex could not be had for a second: look for a process that is stopped (SIGSTOP, a debugger) while it \
+                     holds it, and try again; if there is none, the ring is damaged: drop all handles and `ipc_ring::remove` it";
 const FORKED: &str =
     "this handle belongs to the parent process: open the ring again in the child, after the fork";
 
@@ -462,6 +497,8 @@ send_error! {
         Full = FULL,
         /// The receiver has left.
         Closed = LEFT,
+        /// Of [`locked`](crate::locked): the ring's mutex could not be had.
+        Stuck = STUCK,
         /// The handle was inherited by a forked child.
         Forked = FORKED,
     }
@@ -476,6 +513,8 @@ send_error! {
         ReceiverDied = DIED,
         /// The ring is full and has lost its name. Said once; then the handle waits on.
         NameLost = NAME_LOST,
+        /// Of [`locked`](crate::locked): the ring's mutex could not be had.
+        Stuck = STUCK,
         /// The handle was inherited by a forked child.
         Forked = FORKED,
     }
@@ -492,6 +531,8 @@ send_error! {
         ReceiverDied = DIED,
         /// The ring is full and has lost its name. Said once; then the handle waits on.
         NameLost = NAME_LOST,
+        /// Of [`locked`](crate::locked): the ring's mutex could not be had.
+        Stuck = STUCK,
         /// The handle was inherited by a forked child.
         Forked = FORKED,
     }
@@ -517,6 +558,8 @@ macro_rules! recv_error {
             },
             /// The message at the front is not a value of its type, and was dropped.
             Corrupt(Invalid),
+            /// Of [`locked`](crate::locked): the ring's mutex could not be had.
+            Stuck,
             /// The handle was inherited by a forked child.
             Forked,
         }
@@ -538,6 +581,7 @@ macro_rules! recv_error {
                         "a message was dropped, its bytes are not a value of its type: {invalid}; look for a \
                          faulty sender"
                     ),
+                    Self::Stuck => f.write_str(STUCK),
                     Self::Forked => f.write_str(FORKED),
                 }
             }

@@ -12,25 +12,27 @@
 //! senders_offset         senders' words    senders
 //! slots_offset           slots             senders; of kind 2, stamps by the receiver as well
 //! alarms_offset          alarms            everybody; if `wait` is 3, 4 or 5
+//! (In kind 4, both sides write all words, and slots.)
 //!
 //! participants_offset = round_up(256 + schema_len, P)
 //! receivers_offset    = participants_offset + round_up(128 × participants, P)
 //! senders_offset      = receivers_offset + round_up(512 × lanes, P)
-//! lanes_offset        = senders_offset; kind 3: + 512 + round_up(8 × lanes, 128)
+//! lanes_offset        = senders_offset; kind 3: + 512 + round_up(8 × lanes, 128); kind 4: + 256 + round_up(4 × capacity, 128)
 //! slots_offset        = lanes_offset + 512
 //! lane_stride         = 512 + round_up(capacity × slot_stride, 128)
 //! alarms_offset       = round_up(lanes_offset + lanes × lane_stride, P)
 //! segment_size        = alarms_offset + round_up(256 × participants, P); without alarms, alarms_offset
-//! lanes               = 1; kind 3: participants − 1
+//! lanes               = 1; kind 3: participants − receivers
 //!
 //! header                                              participant entry, 128 bytes, index i at 128 × i
 //!   0  u8[8] magic            "ipc-ring"                0  u64   session   number << 2 | state
 //!   8  u32   abi_version      0                                            (0 never, 1 joined, 2 left)
 //!  12  u32   byte_order       0x01020304                8  u64   start_time, clock ticks after boot
-//!  16  u32   kind             1 SPSC, 2 MPSC, 3 lanes  16  u32   pid, in the holder's namespace
+//!  16  u32   kind             1 SPSC, 2 MPSC, 3 lanes, 16  u32   pid, in the holder's namespace
+//!                             4 locked
 //!  20  u32   wait             0 spin, 1 futex, …       20  u32   role      1 sender, 2 receiver
-//!  24  u32   flags            bit 0: remove when idle  24  u8[32] program, padded with zeros
-//!                                                     56  u64   bygone_to_receiver, a session number
+//!  24  u32   flags            bit 0: remove when idle, 24  u8[32] program, padded with zeros
+//!                             1: priorities inherited 56  u64   bygone_to_receiver, a session number
 //!  28  u32   participants                              64  u64   messages  sent or received by this session, or
 //!  32  u64   capacity, slots of a lane, a power of 2                       where it began
 //!  40  u32   message_size, bytes                       72  u64   waits     for room or for messages
@@ -50,7 +52,11 @@
 //! 136  u64   lanes_offset                            kind 3, at senders_offset
 //! 144  u64   lane_stride, bytes                      264  u32 futex       of all lanes: the receiver sleeps on it
 //! 152  u64   alarms_offset                           512  u64[lanes] ready: each lane's `answered`
-//! 160  zeros to 256
+//! 160  u32   receivers                              kind 4, at senders_offset
+//! 164  u32   0                                        0  mutex of the C library
+//! 168  u64   pid_namespace                          128  u64 free    how many slots are
+//! 176  zeros to 256                                 256  u32[capacity] order
+//!
 //!                                                   alarm, 256 bytes, of participant i at 256 × i
 //!                                                     0  u32    waiting   1: for the condition variable
 //!                                                     8         semaphore, mutex and condition variable of the C library
@@ -61,12 +67,13 @@
 //!     stamp_offset  u64 stamp = p << 12 | state << 10 | owner
 //!                     state: 0 initial, 1 claimed (MPSC only), 2 published, 3 skipped (MPSC only)
 //!                     owner: participant index while claimed, else 0
+//!                     kind 4 has no such index i, and other states: see the source of ring::locked
 //!   new slot i: (first − capacity) << 12, where first is the first position from origin on that goes into slot i
 //!
 //! locks on bytes of the file (open file descriptions; no effect on its contents)
 //!   i            held exclusively by the mapping of participant i for as long as it lives
 //!   1 << 32      lifecycle: shared while joining, exclusive while removing
-//! The receiver is the last participant; the others are senders. Sender i of kind 3 owns lane i.
+//! Receivers are the last participants, one but in kind 4; the others are senders. Sender i of kind 3 owns lane i.
 //! ```
 //!
 //! # How to take part
@@ -88,6 +95,10 @@
 //! *In kind 2* a receiver goes past a position that shows `skipped` (p << 12 | 3 << 10), and turns a claimed one into that, by
 //! compare-exchange, if the byte of its owner is not locked. Senders that wait for room share their `attention`: each adds 8 to it;
 //! the receiver wakes as many as it gave slots back, and stores the number to `answered` only if fewer were asleep.
+//!
+//! *Kind 4* is a queue under a mutex, which is there in place of the rules above: [`crate::ring::locked`]. Receivers share their
+//! `attention` as senders do. `pid_namespace` is the one that all must be of who lock a mutex in the ring (`st_ino` of
+//! `/proc/self/ns/pid`); 0 if there is none.
 //!
 //! *In kind 3* each lane is a ring of its own, but for what its sender wakes the receiver by: the lane's ready word in the place
 //! of `answered`, and the one futex word of all lanes. To sleep, the receiver arms the `attention` of all lanes.
@@ -117,11 +128,14 @@
 //! one comparison, which it makes anyway to find room, and one fence per quarter ring. The alternative, a
 //! Release fence between every publish and the next message, would cost aarch64 a barrier per message.
 
+#[cfg(not(loom))]
+use crate::error::Role;
 use crate::message::ShmMessage;
 use crate::schema::Schema;
 use crate::sync::{AtomicU32, AtomicU64, UnsafeCell};
 use crate::sys::condvar::Condvar;
 use crate::sys::futex::Futex;
+use crate::sys::mutex::Mutex;
 use crate::sys::semaphore::Semaphore;
 use std::mem::{MaybeUninit, offset_of};
 use std::ops::Range;
@@ -134,6 +148,8 @@ pub(crate) const ABI_VERSION: u32 = 0;
 pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
 /// Set in `flags`: the last participant to leave removes the ring.
 pub(crate) const REMOVE_WHEN_IDLE: u32 = 1;
+/// Set in `flags`: who holds the mutex runs with the priority of who waits for it.
+pub(crate) const INHERIT_PRIORITY: u32 = 2;
 /// Where the schema text begins.
 pub(crate) const SCHEMA_OFFSET: u64 = 256;
 /// A schema text is longer than this only if it is not ours.
@@ -144,6 +160,8 @@ pub(crate) const SPSC: u32 = 1;
 pub(crate) const MPSC: u32 = 2;
 /// Several senders with a lane each, one receiver.
 pub(crate) const LANES: u32 = 3;
+/// Several senders and several receivers, under a mutex.
+pub(crate) const LOCKED: u32 = 4;
 /// How sides wait, as `wait` says it.
 pub(crate) const SPIN: u32 = 0;
 pub(crate) const FUTEX: u32 = 1;
@@ -192,7 +210,10 @@ pub(crate) struct Header {
     pub(crate) lanes_offset: u64,
     pub(crate) lane_stride: u64,
     pub(crate) alarms_offset: u64,
-    pub(crate) zeros: [u64; 12],
+    pub(crate) receivers: u32,
+    pub(crate) zero: u32,
+    pub(crate) pid_namespace: u64,
+    pub(crate) zeros: [u64; 10],
 }
 
 #[allow(unsafe_code, reason = "the bytes of a header")]
@@ -213,7 +234,9 @@ pub(crate) struct Shape {
     pub(crate) kind: u32,
     pub(crate) wait: u32,
     pub(crate) flags: u32,
+    /// Senders and receivers.
     pub(crate) participants: u32,
+    pub(crate) receivers: u32,
     pub(crate) capacity: u64,
     pub(crate) message_size: u32,
     pub(crate) message_align: u32,
@@ -221,14 +244,20 @@ pub(crate) struct Shape {
     pub(crate) schema_len: u64,
     pub(crate) fingerprint: u64,
     pub(crate) origin: u64,
+    pub(crate) pid_namespace: u64,
 }
 
 impl Shape {
     fn lanes(&self) -> u64 {
         match self.kind {
-            LANES => u64::from(self.participants) - 1,
+            LANES => u64::from(self.participants - self.receivers),
             _ => 1,
         }
+    }
+
+    /// Whether there is a mutex in the segment.
+    pub(crate) fn has_mutex(&self) -> bool {
+        self.kind == LOCKED || self.wait == CONDVAR
     }
 }
 
@@ -247,6 +276,10 @@ impl Header {
         let senders_offset = receivers_offset.checked_add(receivers_len)?;
         let before_lanes = match shape.kind {
             LANES => READY_OFFSET + round_up(8 * lanes, LINE_PAIR as u64)?,
+            LOCKED => {
+                let order = shape.capacity.checked_mul(size_of::<AtomicU32>() as u64)?;
+                ORDER_OFFSET.checked_add(round_up(order, LINE_PAIR as u64)?)?
+            }
             _ => 0,
         };
         let lanes_offset = senders_offset.checked_add(before_lanes)?;
@@ -289,7 +322,10 @@ impl Header {
             lanes_offset,
             lane_stride,
             alarms_offset,
-            zeros: [0; 12],
+            receivers: shape.receivers,
+            zero: 0,
+            pid_namespace: shape.pid_namespace,
+            zeros: [0; 10],
         })
     }
 
@@ -300,6 +336,7 @@ impl Header {
             wait: self.wait,
             flags: self.flags,
             participants: self.participants,
+            receivers: self.receivers,
             capacity: self.capacity,
             message_size: self.message_size,
             message_align: self.message_align,
@@ -307,6 +344,7 @@ impl Header {
             schema_len: self.schema_len,
             fingerprint: self.fingerprint,
             origin: self.origin,
+            pid_namespace: self.pid_namespace,
         }
     }
 
@@ -316,18 +354,33 @@ impl Header {
         self.shape().lanes() as u32
     }
 
-    /// The index of the receiver; those below are the senders'.
-    pub(crate) fn receiver(&self) -> u32 {
-        self.participants - 1
+    /// The indices of senders.
+    pub(crate) fn senders(&self) -> Range<u32> {
+        0..self.participants - self.receivers
+    }
+
+    /// The indices of receivers.
+    pub(crate) fn receivers(&self) -> Range<u32> {
+        self.senders().end..self.participants
+    }
+
+    /// The indices of those with this role.
+    #[cfg(not(loom))]
+    pub(crate) fn indices(&self, role: Role) -> Range<u32> {
+        match role {
+            Role::Sender => self.senders(),
+            Role::Receiver => self.receivers(),
+        }
     }
 
     /// Who is called by the same words as the participant with this index, which is one of them.
     pub(crate) fn called_with(&self, index: u32) -> Range<u32> {
-        let receiver = self.receiver();
-        if self.kind == LANES || index >= receiver {
+        if self.receivers().contains(&index) {
+            self.receivers()
+        } else if self.kind == LANES {
             index..index + 1
         } else {
-            0..receiver
+            self.senders()
         }
     }
 
@@ -341,7 +394,10 @@ impl Header {
             && self.message_align.is_power_of_two()
             && self.message_align <= Schema::MAX_ALIGN as u32
             && (2..=MAX_PARTICIPANTS).contains(&self.participants)
+            && (1..self.participants).contains(&self.receivers)
+            && (self.kind == LOCKED || self.receivers == 1)
             && (self.kind != SPSC || self.participants == 2)
+            && (self.kind != LOCKED || self.capacity <= MAX_ORDERED)
             && self.schema_len <= MAX_SCHEMA_LEN;
         plausible && Self::of(&self.shape()).as_ref() == Some(self)
     }
@@ -388,6 +444,10 @@ impl<T: ShmMessage> Slot<T> {
     };
 }
 
+/// No ring of kind 4 has more slots: their numbers are of 32 bits, one of which is none.
+pub(crate) const MAX_ORDERED: u64 = 1 << 31;
+/// Where the order begins behind `senders_offset`.
+pub(crate) const ORDER_OFFSET: u64 = 256;
 /// Where the ready words begin behind `senders_offset`.
 pub(crate) const READY_OFFSET: u64 = WORDS_LEN;
 /// The distance of two lanes' receivers' words.
@@ -509,6 +569,15 @@ pub(crate) struct Counters {
     pub(crate) corrupt: AtomicU64,
 }
 
+/// What all of a locked ring share besides the words of sides. Behind it is the order. Written by who holds the mutex. See
+/// [`crate::ring::locked`].
+#[repr(C)]
+pub(crate) struct Ledger {
+    pub(crate) mutex: Apart<Mutex>,
+    /// How many slots are free.
+    pub(crate) free: Apart<AtomicU64>,
+}
+
 /// What a participant sleeps by, if that is not a futex word. See [`crate::wait::alarm`].
 #[repr(C, align(256))]
 pub(crate) struct Alarm {
@@ -533,6 +602,10 @@ mod exact {
         assert!(offset_of!(Header, origin) == 128);
         assert!(offset_of!(Header, lane_stride) == 144);
         assert!(offset_of!(Header, alarms_offset) == 152);
+        assert!(offset_of!(Header, receivers) == 160);
+        assert!(offset_of!(Header, pid_namespace) == 168);
+        assert!(offset_of!(Ledger, free) == LINE_PAIR);
+        assert!(size_of::<Ledger>() == ORDER_OFFSET as usize);
         assert!(offset_of!(Side, position) == 0);
         assert!(offset_of!(Side, attention) == LINE_PAIR);
         assert!(offset_of!(Side, bell) == 2 * LINE_PAIR);
@@ -599,6 +672,7 @@ mod tests {
             wait: 1,
             flags: 0,
             participants: 2,
+            receivers: 1,
             capacity,
             message_size: size,
             message_align: align,
@@ -606,6 +680,7 @@ mod tests {
             schema_len: 100,
             fingerprint: 7,
             origin: 0,
+            pid_namespace: 0,
         }
     }
 

@@ -47,24 +47,28 @@
 //!
 //! It is not a queue for threads ([`rtrb`](https://docs.rs/rtrb) is a good one), not a log that several readers replay, and
 //! not for messages that own anything: no `String`, `Vec`, `Box` or reference; [`FixedStr`] and [`FixedVec`] stand in. It
-//! does not cross machines or kernels. There is one receiver; for several senders there are two kinds of ring, below.
+//! does not cross machines or kernels. A message has one receiver; for several senders, or receivers that share the work, there are
+//! other kinds of ring, below.
 //!
 //! A ring is for processes that trust each other with its contents: whoever may open it can write into it. What a peer writes
 //! there can lose or corrupt messages; it can't make this library read out of bounds or hand out a value that its type does
-//! not have. (Except where the C library's semaphores or condition variables are in the ring, which trust what they find:
-//! [`Wait`].) A peer can also truncate the object, and then the next access ends the process by SIGBUS, as with any shared
+//! not have. (Except where the C library's mutexes, semaphores or condition variables are in the ring, which trust what they find:
+//! [`locked`], [`Wait`].) A peer can also truncate the object, and then the next access ends the process by SIGBUS, as with any shared
 //! file.
 //!
 //! # Which ring
 //!
-//! | | senders | order | a sender that is stopped in the middle of a message | a send costs | slots |
-//! |---|---|---|---|---|---|
-//! | [`spsc`] | one | as sent | – | no read-modify-write | capacity |
-//! | [`mpsc`] | `max_senders`, up to 1,023 | one order of all messages | holds up what others send after it | one read-modify-write | capacity |
-//! | [`lanes`] | `max_senders`, up to 1,023 | of each sender's messages | holds up nobody | no read-modify-write | capacity × `max_senders` |
+//! | | senders | receivers | order | a process that is stopped in the middle of a message | a send costs | slots |
+//! |---|---|---|---|---|---|---|
+//! | [`spsc`] | one | one | as sent | holds up nobody else | no read-modify-write | capacity |
+//! | [`mpsc`] | up to 1,023 | one | one order of all messages | holds up what others send after it | one read-modify-write | capacity |
+//! | [`lanes`] | up to 1,023 | one | of each sender's messages | holds up nobody else | no read-modify-write | capacity × `max_senders` |
+//! | [`locked`] | several, together up to 1,024 | several | one order of all messages | holds up nobody else, but in the few instructions with the mutex held, everybody | a mutex, twice | capacity |
 //!
 //! For one sender, take `spsc`. For several, take `lanes`; take `mpsc` if messages of different senders must arrive in the
-//! order in which they were sent, or if a lane for each sender takes too much memory. Millions of messages a second, on two
+//! order in which they were sent, or if a lane for each sender takes too much memory. For several receivers that share the work, take
+//! `locked`. Where the processor has no lock-free atomics of 64 bits, `spsc` and `mpsc` are `locked` rings, and their segments say
+//! so. Millions of messages a second, on two
 //! cores, the receiver on one of them (medians; intervals and rivals in the README):
 //!
 //! | | spsc | mpsc | lanes |
@@ -160,9 +164,9 @@ mod wait;
 
 #[cfg(not(loom))]
 pub use channel::{
-    Builder, Counters, Drain, Iter, Kind, Lanes, ManySenders, Mpsc, Participant, Peer, Receiver,
-    Reservation, Sender, Spsc, State, TotalOrder, TryIter, Written, lanes, mpsc, remove, remove_in,
-    spsc,
+    Builder, Counters, Drain, Iter, Kind, Lanes, Locked, ManyReceivers, ManySenders, Mpsc,
+    Participant, Peer, Receiver, Reservation, Sender, Spsc, State, TotalOrder, TryIter, Written,
+    lanes, locked, mpsc, remove, remove_in, spsc,
 };
 #[cfg(not(loom))]
 pub use error::{

@@ -7,6 +7,7 @@ mod alarms;
 mod ending;
 mod exchange;
 mod lanes;
+mod locked;
 mod mpsc;
 mod observer;
 mod sharing;

@@ -17,6 +17,7 @@
 //! of a claim is dead. The layer above moves the messages.
 
 pub(crate) mod lanes;
+pub(crate) mod locked;
 pub(crate) mod mpsc;
 pub(crate) mod spsc;
 #[cfg(all(test, not(loom)))]
@@ -87,6 +88,20 @@ pub(crate) trait Produce {
     /// Whether it is worth asking for a slot again, after there was none.
     fn has_room(&self) -> bool;
 
+    /// The same, past the dead where these are in the way: `is_dead` asks the kernel, as in [`settle`].
+    fn look(&mut self, _is_dead: impl Fn(u32) -> bool) -> Look {
+        match self.has_room() {
+            true => Look::Ready,
+            false => Look::Nothing,
+        }
+    }
+
+    /// Whether there was no slot because the ring can't be had at all.
+    #[inline(always)]
+    fn is_stuck(&self) -> bool {
+        false
+    }
+
     /// Messages that are published and not yet released.
     fn len(&self) -> u64;
 
@@ -109,7 +124,7 @@ pub(crate) trait Consume {
     fn slot(&mut self) -> Option<usize>;
 
     /// What lies `ahead` positions, fewer than the capacity, behind the slot that was answered last.
-    fn ahead(&self, ahead: u64) -> Ahead;
+    fn ahead(&mut self, ahead: u64) -> Ahead;
 
     /// Gives back `count` positions, beginning with the slot that was answered last. All must have been looked at.
     fn release(&mut self, count: u64);
@@ -130,8 +145,25 @@ pub(crate) trait Consume {
     }
 
     /// Whether [`slot`](Consume::slot) would answer "none".
-    fn is_empty(&self) -> bool {
-        !matches!(self.ahead(0), Ahead::Message(_))
+    fn is_empty(&self) -> bool;
+
+    /// Looks for a message, past the dead where these are in the way. `is_dead` asks the kernel, as in [`settle`].
+    fn look(&mut self, is_dead: impl Fn(u32) -> bool) -> Look
+    where
+        Self: Sized,
+    {
+        look_past_the_dead(self, is_dead)
+    }
+
+    /// Whether there was no message because the ring can't be had at all.
+    #[inline(always)]
+    fn is_stuck(&self) -> bool {
+        false
+    }
+
+    /// Leaves what was looked at and not released to others. True if there was something.
+    fn abandon(&mut self) -> bool {
+        false
     }
 
     /// Messages that are published and not yet released.
@@ -187,6 +219,8 @@ pub(crate) enum Look {
     Nothing,
     /// Nothing, as long as somebody who lives does not go on.
     Held,
+    /// The ring can't be had at all: nobody knows.
+    Stuck,
 }
 
 /// Looks for a message, past claims of the dead.

@@ -106,6 +106,50 @@ mod faults;
 pub(crate) use faults::plant;
 pub(crate) use faults::{Fault, order, planted};
 
+/// A moment at which a thread of a test may end: `ends` says when.
+#[inline(always)]
+pub(crate) fn may_end() {
+    #[cfg(all(test, not(loom)))]
+    ends::may_end();
+}
+
+/// Threads that end in the middle of what they do, for tests of what they leave.
+#[cfg(all(test, not(loom)))]
+pub(crate) mod ends {
+    use std::cell::Cell;
+    use std::panic::{self, AssertUnwindSafe};
+
+    std::thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// What such a thread unwinds with.
+    struct Ended;
+
+    pub(super) fn may_end() {
+        match LEFT.get() {
+            None => {}
+            Some(0) => {
+                LEFT.set(None);
+                panic::resume_unwind(Box::new(Ended));
+            }
+            Some(left) => LEFT.set(Some(left - 1)),
+        }
+    }
+
+    /// Lets this thread do `act` up to its `moments`-th moment at which it may end. Whether it ended there.
+    pub(crate) fn ends(moments: u32, act: impl FnOnce()) -> bool {
+        LEFT.set(Some(moments));
+        let ended = panic::catch_unwind(AssertUnwindSafe(act));
+        LEFT.set(None);
+        match ended {
+            Ok(()) => false,
+            Err(payload) if payload.is::<Ended>() => true,
+            Err(payload) => panic::resume_unwind(payload),
+        }
+    }
+}
+
 /// Tells the processor that this thread polls a line which another one writes.
 #[inline(always)]
 pub(crate) fn spin_loop() {

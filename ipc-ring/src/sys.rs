@@ -4,6 +4,8 @@ pub(crate) mod condvar;
 pub(crate) mod doorbell;
 pub(crate) mod futex;
 pub(crate) mod membarrier;
+#[cfg_attr(not(loom), allow(dead_code))]
+pub(crate) mod mutex;
 pub(crate) mod semaphore;
 
 #[cfg(not(loom))]

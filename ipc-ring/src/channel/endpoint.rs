@@ -4,13 +4,13 @@ use super::kind::Mechanism;
 use super::participants::{self, Peer};
 use super::peers::Peers;
 use crate::error::Role;
-use crate::layout::{Counters, attention};
-use crate::participant::{Dead, Session, end_unless};
+use crate::layout::{Call, Counters, attention};
+use crate::participant::{Dead, Session, end_unless, is_alive};
 use crate::ring::Look;
 use crate::segment::mapped::Segment;
-use crate::sync::{AtomicU64, Fault, Ordering, planted, spin_loop};
+use crate::sync::{AtomicU64, Fault, Ordering, fence, planted, spin_loop};
 use crate::sys::membarrier;
-use crate::wait::{Called, READY, ROOM, SLICE, Sleeper, Wait, Waker, slice};
+use crate::wait::{Called, READY, ROOM, Reach, SLICE, Sleeper, Wait, Waker, slice};
 use std::cell::OnceCell;
 use std::sync::OnceLock;
 use std::thread::{available_parallelism, yield_now};
@@ -52,6 +52,8 @@ pub(super) enum Stop {
     Closed,
     Died(Dead),
     NameLost,
+    /// The ring can't be had.
+    Stuck,
 }
 
 /// A participant's cold state.
@@ -97,12 +99,22 @@ impl Endpoint {
     pub(super) fn waker(&self) -> Waker {
         // Where nobody ever sleeps, nobody has to be reached.
         let reachable = !self.wait.sleeps() || membarrier::register();
-        let receiver = self.segment.places().header.receiver();
-        let reach = match self.role {
-            Role::Sender => self.segment.reach(receiver..receiver + 1, READY),
-            Role::Receiver => self.segment.reach(0..receiver, ROOM),
+        Waker::new(reachable, self.reach(self.role.other()))
+    }
+
+    fn reach(&self, role: Role) -> Reach {
+        let word = match role {
+            Role::Sender => ROOM,
+            Role::Receiver => READY,
         };
-        Waker::new(reachable, reach)
+        let indices = self.segment.places().header.indices(role);
+        self.segment.reach(indices, word)
+    }
+
+    /// Wakes those of our own side, who are called by this, for what we leave to them.
+    #[cold]
+    pub(super) fn call_fellows(&self, call: Call<'_>) {
+        Waker::new(false, self.reach(self.role)).notify_surely(call);
     }
 
     /// Joins. A session of a peer that ended before is not ours to hear of if it left nothing for us to do.
@@ -131,13 +143,18 @@ impl Endpoint {
 
     /// Leaves, and says so to those who wait for us.
     pub(super) fn leave<K: Mechanism>(&mut self, call_others: impl FnOnce()) {
-        K::set_attention(
-            self.segment.places(),
-            self.role,
-            self.segment.index(),
-            attention::LEFT,
-        );
+        let (places, index) = (self.segment.places(), self.segment.index());
+        let say = || K::set_attention(places, self.role, index, attention::LEFT);
+        let receivers_share = K::RECEIVERS_SHARE && self.role == Role::Receiver;
+        if !receivers_share {
+            say();
+        }
         self.segment.own_entry().leave(self.session);
+        if receivers_share {
+            // Of two that leave at once, one sees the other gone.
+            fence(Ordering::SeqCst);
+            say();
+        }
         call_others();
     }
 
@@ -168,41 +185,49 @@ impl Endpoint {
         match stop {
             Stop::Died(dead) => self.peers.told(dead),
             Stop::NameLost => self.told_name_lost = true,
-            Stop::Closed | Stop::TimedOut => {}
+            Stop::Closed | Stop::TimedOut | Stop::Stuck => {}
         }
     }
 
-    /// The only one on the other side, by the kernel's word.
+    /// The other side, by the kernel's word: one who lives, else one who died, else that somebody left.
     pub(super) fn peer(&mut self) -> Peer {
         self.peers.learn(&self.segment);
-        let index = match self.role {
-            Role::Sender => self.segment.places().header.receiver(),
-            Role::Receiver => 0,
-        };
-        let entry = self.segment.places().entry(index);
-        // Its own identity: a successor may have written another one already.
-        if let Some(Dead { who, .. }) = self.peers.death(&self.segment, index) {
-            return Peer::Died {
-                pid: who.pid,
-                program: who.program(),
-            };
-        }
-        match entry.session() {
-            Session::Never => Peer::Never,
-            Session::Left(_) => Peer::Left,
-            Session::Joined(_) => {
-                let who = entry.identity();
-                Peer::Alive {
-                    pid: who.pid,
-                    program: who.program(),
+        let (mut died, mut left) = (None, false);
+        for index in self.segment.places().header.indices(self.role.other()) {
+            // Its own identity: a successor may have written another one already.
+            if let Some(Dead { who, .. }) = self.peers.death(&self.segment, index) {
+                died = Some(who);
+                continue;
+            }
+            let entry = self.segment.places().entry(index);
+            match entry.session() {
+                Session::Never => {}
+                Session::Left(_) => left = true,
+                Session::Joined(_) => {
+                    let who = entry.identity();
+                    return Peer::Alive {
+                        pid: who.pid,
+                        program: who.program(),
+                    };
                 }
             }
         }
+        match died {
+            Some(who) => Peer::Died {
+                pid: who.pid,
+                program: who.program(),
+            },
+            None if left => Peer::Left,
+            None => Peer::Never,
+        }
     }
 
-    /// Whether the participant with this index, which has claimed something, is dead, by the kernel's word.
-    pub(super) fn is_dead(&self, index: u32) -> bool {
-        self.peers.is_dead(&self.segment, index)
+    /// Whether the participant with this index, which has claimed something that those with `role` may claim, is dead, by the
+    /// kernel's word. Nobody lives by an index that is none of theirs.
+    pub(super) fn is_dead(&self, role: Role, index: u32) -> bool {
+        let segment = &self.segment;
+        let is_one = segment.places().header.indices(role).contains(&index);
+        !is_one || !is_alive(index, segment.index(), segment.file())
     }
 
     /// Our own counters.
@@ -268,14 +293,17 @@ impl Endpoint {
         let mut slices = 0;
         loop {
             let sessions = self.peers.sessions(&self.segment);
-            if look(end, self) == Look::Ready {
-                return Ok(());
+            match look(end, self) {
+                Look::Ready => return Ok(()),
+                Look::Stuck => return Err(Stop::Stuck),
+                Look::Nothing | Look::Held => {}
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let over = left.is_some_and(|left| left.is_zero());
             let ending = self.ending(ask || over);
             match end_unless_found(ending, || look(end, self))? {
                 Look::Ready => return Ok(()),
+                Look::Stuck => return Err(Stop::Stuck),
                 _ if over => return Err(Stop::TimedOut),
                 _ => {}
             }

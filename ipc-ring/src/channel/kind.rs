@@ -1,9 +1,10 @@
 //! The kinds of ring, and what each has to say on the way of a message.
 
 use crate::error::Role;
-use crate::layout::{self, Apart, Call};
+use crate::layout::{self, Apart, Call, attention};
 use crate::message::ShmMessage;
-use crate::ring::{Consume, Produce, TypedSlots, lanes, mpsc, spsc};
+use crate::participant::Session;
+use crate::ring::{Consume, Produce, TypedSlots, lanes, locked, mpsc, spsc};
 use crate::segment::mapped::Places;
 use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{ALL, Called, Waker};
@@ -14,6 +15,9 @@ pub trait Kind: Mechanism + 'static {}
 
 /// Kinds with several senders.
 pub trait ManySenders: Kind {}
+
+/// Kinds with several receivers.
+pub trait ManyReceivers: Kind {}
 
 /// Kinds in which there is one order of all messages.
 pub trait TotalOrder: Kind {}
@@ -31,21 +35,34 @@ pub enum Mpsc {}
 #[derive(Debug)]
 pub enum Lanes {}
 
+/// Several senders, several receivers of which each message goes to one, one order, under a mutex. See [`locked`](crate::locked).
+#[derive(Debug)]
+pub enum Locked {}
+
 impl Kind for Spsc {}
 impl Kind for Mpsc {}
 impl Kind for Lanes {}
+impl Kind for Locked {}
 impl ManySenders for Mpsc {}
 impl ManySenders for Lanes {}
+impl ManySenders for Locked {}
+impl ManyReceivers for Locked {}
 impl TotalOrder for Spsc {}
 impl TotalOrder for Mpsc {}
+impl TotalOrder for Locked {}
 
 /// How a kind works. A segment's ends outlive no segment: handles drop them first.
 pub(crate) trait Mechanism: Sized {
     /// As the header says it.
     const ID: u32;
     const DEFAULT_SENDERS: u32;
+    const DEFAULT_RECEIVERS: u32 = 1;
     /// Whether senders share their words and slots, and not each has a lane.
     const SENDERS_SHARE: bool;
+    /// Whether receivers share their words, and what one gives back is for the others.
+    const RECEIVERS_SHARE: bool = false;
+    /// Whose claims a receiver gets past when they are dead.
+    const OWNERS_IN_THE_WAY: Role = Role::Sender;
 
     type Producer<T: ShmMessage>: Produce<Slots = TypedSlots<T>> + Called + Send;
     type Consumer<T: ShmMessage>: Consume<Slots = TypedSlots<T>> + Called + Send;
@@ -60,13 +77,17 @@ pub(crate) trait Mechanism: Sized {
     #[allow(unsafe_code, reason = "typed slots")]
     unsafe fn producer<T: ShmMessage>(places: &Places, index: u32) -> Self::Producer<T>;
 
-    /// The receiver's end, for its session with this number.
+    /// The end of the receiver with this index, for its session with this number.
     ///
     /// # Safety
     ///
     /// As for `producer`.
     #[allow(unsafe_code, reason = "typed slots")]
-    unsafe fn consumer<T: ShmMessage>(places: &Places, session: u64) -> Self::Consumer<T>;
+    unsafe fn consumer<T: ShmMessage>(
+        places: &Places,
+        index: u32,
+        session: u64,
+    ) -> Self::Consumer<T>;
 
     fn wakers<T: ShmMessage>(
         waker: Waker,
@@ -74,10 +95,11 @@ pub(crate) trait Mechanism: Sized {
         consumer: &Self::Consumer<T>,
     ) -> Self::Wakers;
 
-    /// After a release: wakes who waits for the slots, if there are enough of them. True if somebody slept.
+    /// After `count` positions were released: wakes who waits for the slots, if there are enough of them. True if somebody slept.
     fn notify_senders<T: ShmMessage>(
         wakers: &mut Self::Wakers,
         consumer: &Self::Consumer<T>,
+        count: u64,
     ) -> bool;
 
     /// Wakes all who wait for slots of which there were not enough. To be called when there is nothing to receive. True if
@@ -89,11 +111,29 @@ pub(crate) trait Mechanism: Sized {
     /// Wakes all senders that wait for room.
     fn notify_all_senders<T: ShmMessage>(wakers: &Self::Wakers, consumer: &Self::Consumer<T>);
 
-    /// Puts `word` into the attention words that the participant with this index alone writes.
+    /// Whether those with this role count their messages, since no position tells.
+    fn counts(role: Role) -> bool {
+        match role {
+            Role::Sender => Self::SENDERS_SHARE,
+            Role::Receiver => Self::RECEIVERS_SHARE,
+        }
+    }
+
+    /// Puts `word`, [`attention::LEFT`] or 0, into the attention words that the participant with this index alone writes. In one
+    /// that receivers share, it says that none of them is left, or takes that back.
     fn set_attention(places: &Places, role: Role, index: u32, word: u64) {
         let set = |attention: &Apart<AtomicU64>| attention.0.store(word, Ordering::Release);
         match role {
             Role::Sender if Self::SENDERS_SHARE => {}
+            Role::Receiver if Self::RECEIVERS_SHARE => {
+                let is_joined = |index| matches!(places.entry(index).session(), Session::Joined(_));
+                let attention = &places.receiver_words(0).attention.0;
+                if word == 0 {
+                    attention.fetch_and(!attention::LEFT, Ordering::Release);
+                } else if !places.header.receivers().any(is_joined) {
+                    attention.fetch_or(attention::LEFT, Ordering::Release);
+                }
+            }
             Role::Sender => set(&places.sender_words(index).attention),
             Role::Receiver => {
                 for lane in 0..places.header.lanes() {
@@ -127,6 +167,68 @@ impl SharedWaker {
     }
 }
 
+/// Kinds that are a queue under a mutex, with so many senders and receivers if nobody says how many.
+macro_rules! locked {
+    ($kind:ident, $senders:literal, $receivers:literal) => {
+        #[allow(unsafe_code, reason = "typed slots")]
+        impl Mechanism for $kind {
+            const ID: u32 = layout::LOCKED;
+            const DEFAULT_SENDERS: u32 = $senders;
+            const DEFAULT_RECEIVERS: u32 = $receivers;
+            const SENDERS_SHARE: bool = true;
+            const RECEIVERS_SHARE: bool = true;
+            const OWNERS_IN_THE_WAY: Role = Role::Receiver;
+
+            type Producer<T: ShmMessage> = locked::Producer<TypedSlots<T>>;
+            type Consumer<T: ShmMessage> = locked::Consumer<TypedSlots<T>>;
+
+            type Wakers = Waker;
+
+            unsafe fn producer<T: ShmMessage>(places: &Places, index: u32) -> Self::Producer<T> {
+                // SAFETY: as the caller says.
+                locked::Producer::join(unsafe { places.typed_locked() }, index)
+            }
+
+            unsafe fn consumer<T: ShmMessage>(
+                places: &Places,
+                index: u32,
+                _: u64,
+            ) -> Self::Consumer<T> {
+                // SAFETY: as the caller says.
+                locked::Consumer::join(unsafe { places.typed_locked() }, index)
+            }
+
+            fn wakers<T: ShmMessage>(waker: Waker, _: &Places, _: &Self::Consumer<T>) -> Waker {
+                waker
+            }
+
+            fn notify_senders<T: ShmMessage>(
+                waker: &mut Waker,
+                consumer: &Self::Consumer<T>,
+                count: u64,
+            ) -> bool {
+                waker.notify(consumer.call(), count)
+            }
+
+            fn notify_all_senders<T: ShmMessage>(waker: &Waker, consumer: &Self::Consumer<T>) {
+                waker.notify_surely(consumer.call());
+            }
+
+            fn left_nothing(places: &Places, _: u32) -> bool {
+                places.unread() == 0
+            }
+        }
+    };
+}
+
+locked!(Locked, 16, 16);
+
+#[cfg(any(ipc_ring_locked, not(target_has_atomic = "64")))]
+locked!(Spsc, 1, 1);
+#[cfg(any(ipc_ring_locked, not(target_has_atomic = "64")))]
+locked!(Mpsc, 16, 1);
+
+#[cfg(not(any(ipc_ring_locked, not(target_has_atomic = "64"))))]
 #[allow(unsafe_code, reason = "typed slots")]
 impl Mechanism for Spsc {
     const ID: u32 = layout::SPSC;
@@ -151,13 +253,17 @@ impl Mechanism for Spsc {
         spsc::Producer::take_over(unsafe { places.typed_ring(0) })
     }
 
-    unsafe fn consumer<T: ShmMessage>(places: &Places, _: u64) -> Self::Consumer<T> {
+    unsafe fn consumer<T: ShmMessage>(places: &Places, _: u32, _: u64) -> Self::Consumer<T> {
         // SAFETY: as the caller says.
         spsc::Consumer::take_over(unsafe { places.typed_ring(0) })
     }
 
     #[inline(always)]
-    fn notify_senders<T: ShmMessage>(waker: &mut Waker, consumer: &Self::Consumer<T>) -> bool {
+    fn notify_senders<T: ShmMessage>(
+        waker: &mut Waker,
+        consumer: &Self::Consumer<T>,
+        _: u64,
+    ) -> bool {
         waker.notify(consumer.call(), ALL)
     }
 
@@ -166,6 +272,7 @@ impl Mechanism for Spsc {
     }
 }
 
+#[cfg(not(any(ipc_ring_locked, not(target_has_atomic = "64"))))]
 #[allow(unsafe_code, reason = "typed slots")]
 impl Mechanism for Mpsc {
     const ID: u32 = layout::MPSC;
@@ -182,7 +289,7 @@ impl Mechanism for Mpsc {
         mpsc::Producer::join(unsafe { places.typed_ring(0) }, index)
     }
 
-    unsafe fn consumer<T: ShmMessage>(places: &Places, _: u64) -> Self::Consumer<T> {
+    unsafe fn consumer<T: ShmMessage>(places: &Places, _: u32, _: u64) -> Self::Consumer<T> {
         // SAFETY: as the caller says.
         mpsc::Consumer::take_over(unsafe { places.typed_ring(0) })
     }
@@ -203,6 +310,7 @@ impl Mechanism for Mpsc {
     fn notify_senders<T: ShmMessage>(
         waker: &mut SharedWaker,
         consumer: &Self::Consumer<T>,
+        _: u64,
     ) -> bool {
         let position = consumer.position();
         position.wrapping_sub(waker.told) >= waker.quarter
@@ -243,7 +351,7 @@ impl Mechanism for Lanes {
         lanes::Producer::take_over(ring, index as usize, places.common())
     }
 
-    unsafe fn consumer<T: ShmMessage>(places: &Places, session: u64) -> Self::Consumer<T> {
+    unsafe fn consumer<T: ShmMessage>(places: &Places, _: u32, session: u64) -> Self::Consumer<T> {
         let lanes = 0..places.header.lanes();
         // SAFETY: as the caller says.
         let rings = lanes.map(|lane| unsafe { places.typed_ring(lane) });
@@ -260,6 +368,7 @@ impl Mechanism for Lanes {
     fn notify_senders<T: ShmMessage>(
         wakers: &mut Box<[Waker]>,
         consumer: &Self::Consumer<T>,
+        _: u64,
     ) -> bool {
         let waker = wakers.get_mut(consumer.current());
         waker.is_some_and(|waker| waker.notify(consumer.call(), ALL))

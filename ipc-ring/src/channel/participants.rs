@@ -40,7 +40,7 @@ pub enum Peer {
 pub struct Participant {
     /// Which side it is on.
     pub role: Role,
-    /// Which of the places for participants it holds: senders from 0 on, the receiver the last one.
+    /// Which of the places for participants it holds: senders from 0 on, receivers the last ones.
     pub index: u32,
     /// How it is, by the kernel's word.
     pub state: State,
@@ -106,7 +106,7 @@ fn participant<K: Kind>(segment: &Segment, index: u32) -> Option<Participant> {
             None => State::Alive,
         },
     };
-    let role = if index == places.header.receiver() {
+    let role = if places.header.receivers().contains(&index) {
         Role::Receiver
     } else {
         Role::Sender
@@ -133,7 +133,7 @@ fn counters<K: Kind>(places: &Places, role: Role, index: u32) -> Counters {
     } = &places.entry(index).counters;
     let [messages, waits, sleeps, wakes, skipped, corrupt] =
         [messages, waits, sleeps, wakes, skipped, corrupt].map(|word| word.load(Ordering::Relaxed));
-    let counted = role == Role::Sender && K::SENDERS_SHARE;
+    let counted = K::counts(role);
     let skipped = match role {
         Role::Sender => 0,
         Role::Receiver => since(skipped, passed_over(places)),
@@ -187,7 +187,7 @@ fn passed_over(places: &Places) -> u64 {
 
 /// Notes where we begin, for those of our counters that follow from positions.
 pub(super) fn begin_counting<K: Mechanism>(segment: &Segment, role: Role) {
-    if role == Role::Receiver || !K::SENDERS_SHARE {
+    if !K::counts(role) {
         let begun = position(segment.places(), role, segment.index());
         let counters = &segment.own_entry().counters;
         counters.messages.store(begun, Ordering::Relaxed);

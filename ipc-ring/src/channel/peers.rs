@@ -3,7 +3,7 @@
 use super::endpoint::Stop;
 use crate::error::Role;
 use crate::layout::Entry;
-use crate::participant::{Dead, Session, at_one_moment, is_alive, sessions};
+use crate::participant::{Dead, Session, at_one_moment, sessions};
 use crate::segment::mapped::Segment;
 use crate::sync::{AtomicU64, Fault, Ordering, planted};
 use std::ops::Range;
@@ -25,6 +25,9 @@ struct Peer {
 pub(super) struct Peers {
     role: Role,
     first: u32,
+    /// We go on where a predecessor ended, and have heard what it had: each side is one. Of several, others may have heard, and
+    /// which place a newcomer gets is chance.
+    inherits: bool,
     list: Box<[Peer]>,
     /// Who is asked for next.
     turn: usize,
@@ -33,14 +36,13 @@ pub(super) struct Peers {
 impl Peers {
     /// Those that a participant of `segment` with the role `own` hears of.
     pub(super) fn of(own: Role, segment: &Segment) -> Self {
-        let receiver = segment.places().header.receiver();
-        let (role, indices) = match own {
-            Role::Sender => (Role::Receiver, receiver..receiver + 1),
-            Role::Receiver => (Role::Sender, 0..receiver),
-        };
+        let header = &segment.places().header;
+        let role = own.other();
+        let indices = header.indices(role);
         Self {
             role,
             first: indices.start,
+            inherits: header.receivers == 1 && header.indices(own).len() == 1,
             list: vec![Peer::default(); indices.len()].into(),
             turn: 0,
         }
@@ -56,17 +58,13 @@ impl Peers {
 
     /// Notes who ended before we joined and left us nothing. Such a session is not ours to hear of; unless a predecessor of ours
     /// died, to whom it was not bygone: then nobody may have heard.
-    ///
-    /// Of several senders, others may have heard, and which place a newcomer gets is chance: they inherit nothing.
     pub(super) fn join(&mut self, segment: &Segment, left_nothing: impl Fn(u32) -> bool) {
-        let is_one_of_several = self.role == Role::Receiver && self.first > 1;
-        let must_inherit = segment.own_entry().is_dirty()
-            && !is_one_of_several
-            && !planted(Fault::EndingsForgotten);
+        let must_inherit =
+            segment.own_entry().is_dirty() && self.inherits && !planted(Fault::EndingsForgotten);
+        let word = |index| bygone_word(self.role, segment, index);
         // Relaxed: the kernel's lock is between our predecessor and us.
-        let is_known_as_bygone = |index, number| {
-            bygone_word(self.role, segment, index).load(Ordering::Relaxed) == number
-        };
+        let is_known_as_bygone =
+            |index, number| word(index).is_some_and(|word| word.load(Ordering::Relaxed) == number);
         let ended = |index| match segment.places().entry(index).session() {
             Session::Left(number) => Some(number),
             Session::Joined(number) if is_known_as_bygone(index, number) => Some(number),
@@ -84,8 +82,8 @@ impl Peers {
                 (!must_inherit || is_known_as_bygone(index, number)) && left_nothing(index)
             };
             peer.bygone = ended[place].filter(is_bygone);
-            if let Some(number) = peer.bygone {
-                bygone_word(self.role, segment, index).store(number, Ordering::Relaxed);
+            if let Some((number, word)) = peer.bygone.zip(word(index)) {
+                word.store(number, Ordering::Relaxed);
             }
         }
     }
@@ -99,14 +97,15 @@ impl Peers {
     pub(super) fn known_ending(&self, segment: &Segment) -> Option<Stop> {
         let look = || self.ending_at_a_look(segment);
         match look()? {
-            // That all of them have left was perhaps never so.
-            Stop::Closed => at_one_moment(|| self.sessions(segment), look)?,
-            ending => Some(ending),
+            // What one sender came to is so, whatever others do.
+            died @ Stop::Died(_) if self.role == Role::Sender => Some(died),
+            // That nobody is left was perhaps never so.
+            _ => at_one_moment(|| self.sessions(segment), look)?,
         }
     }
 
     fn ending_at_a_look(&self, segment: &Segment) -> Option<Stop> {
-        let (mut left, mut alive) = (false, false);
+        let (mut left, mut alive, mut died) = (false, false, None);
         for (entry, peer) in self.entries(segment).zip(&self.list) {
             match entry.session() {
                 Session::Never => {}
@@ -116,11 +115,17 @@ impl Peers {
                     None => alive = true,
                     // A receiver is told once, a sender each time that the ring is full.
                     Some(_) if peer.told && self.role == Role::Sender => {}
-                    Some(dead) => return Some(Stop::Died(dead)),
+                    Some(dead) if self.role == Role::Sender => return Some(Stop::Died(dead)),
+                    // Others may receive.
+                    Some(dead) => died = Some(dead),
                 },
             }
         }
-        (left && !alive).then_some(Stop::Closed)
+        match died {
+            _ if alive => None,
+            Some(dead) => Some(Stop::Died(dead)),
+            None => left.then_some(Stop::Closed),
+        }
     }
 
     /// Notes that the user is about to be told of a death.
@@ -162,20 +167,18 @@ impl Peers {
         peer.dead
             .filter(|dead| session == Session::Joined(dead.number))
     }
-
-    /// Whether the participant with this index, which has claimed something, is dead, by the kernel's word. Nobody lives by an
-    /// index that is none of theirs.
-    pub(super) fn is_dead(&self, segment: &Segment, index: u32) -> bool {
-        !self.indices().contains(&index) || !is_alive(index, segment.index(), segment.file())
-    }
 }
 
-/// Where it is written which session of the participant with this index, which has `role`, our own role need not hear of.
-fn bygone_word(role: Role, segment: &Segment, index: u32) -> &AtomicU64 {
-    match role {
+/// Where it is written which session of the participant with this index, which has `role`, our own role need not hear of. Nowhere,
+/// if there are several receivers, who may each have heard something else.
+fn bygone_word(role: Role, segment: &Segment, index: u32) -> Option<&AtomicU64> {
+    if segment.places().header.receivers > 1 {
+        return None;
+    }
+    Some(match role {
         Role::Sender => &segment.places().entry(index).bygone_to_receiver,
         Role::Receiver => &segment.own_entry().bygone_to_sender,
-    }
+    })
 }
 
 fn ask(segment: &Segment, index: u32) -> Option<Dead> {

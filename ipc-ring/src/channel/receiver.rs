@@ -7,10 +7,11 @@ use super::endpoint::{Endpoint, Habits, count};
 use super::iter::{Drain, Iter, TryIter};
 use super::participants::{Participant, Peer, participants};
 use super::standoff::StandOff;
-use super::{Kind, Spsc, TotalOrder};
-use crate::error::{RecvError, RecvTimeoutError, Role, TryRecvError};
+use super::{Kind, ManyReceivers, Spsc, TotalOrder};
+use crate::error::{OpenError, RecvError, RecvTimeoutError, Role, TryRecvError};
 use crate::message::{Invalid, ShmMessage};
 use crate::ring::{Ahead, Consume};
+use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::{Fault, planted};
 use crate::sys::fork::Token;
@@ -62,7 +63,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         let places = endpoint.segment().places();
         // SAFETY: kind and header were checked against `K` and `T`; the segment lives in the endpoint, which is dropped with
         // the consumer.
-        let consumer = unsafe { K::consumer(places, endpoint.session()) };
+        let consumer =
+            unsafe { K::consumer(places, endpoint.segment().index(), endpoint.session()) };
         let wakers = K::wakers(endpoint.waker(), places, &consumer);
         // A sender that ended before we came is ours to hear of only if it left messages.
         endpoint.join::<K>();
@@ -192,7 +194,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
 
     /// The slot of the next message behind `count` messages and `passed` places without one, which grows by those in
     /// between.
-    fn message_ahead(&self, passed: &mut u64, count: u64) -> Option<usize> {
+    fn message_ahead(&mut self, passed: &mut u64, count: u64) -> Option<usize> {
         while *passed + count < self.consumer.turn() {
             match self.consumer.ahead(*passed + count) {
                 Ahead::Message(index) => return Some(index),
@@ -462,7 +464,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     }
 
     /// What is `ahead` positions on in a batch.
-    pub(super) fn copy_ahead(&self, ahead: u64) -> Copied<T> {
+    pub(super) fn copy_ahead(&mut self, ahead: u64) -> Copied<T> {
         match self.consumer.ahead(ahead) {
             Ahead::Message(index) => match self.copy(index, |invalid| invalid) {
                 Ok(message) => Copied::Message(message),
@@ -497,7 +499,11 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     #[inline(always)]
     pub(super) fn release(&mut self, count: u64) {
         self.consumer.release(count);
-        if K::notify_senders::<T>(&mut self.wakers, &self.consumer) {
+        if K::RECEIVERS_SHARE {
+            let counter = &self.endpoint.counters().messages;
+            counter.store(self.consumer.position(), Ordering::Relaxed);
+        }
+        if K::notify_senders::<T>(&mut self.wakers, &self.consumer, count) {
             self::count(&self.endpoint.counters().wakes);
         }
     }
@@ -539,6 +545,20 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
     }
 }
 
+impl<T: ShmMessage, K: ManyReceivers> Receiver<T, K> {
+    /// Joins the same ring once more: as a participant of its own, for another thread, say. Takes one of the
+    /// [`max_receivers`](super::Builder::max_receivers) places. Keeps [`keep_open`](super::Builder::keep_open) and
+    /// [`poll_before_sleep`](super::Builder::poll_before_sleep), and of the other options none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::receiver`](super::Builder::receiver); [`OpenError::NotFound`] if the ring has lost its name.
+    pub fn try_clone(&self) -> Result<Self, OpenError> {
+        let segment = attach::attach_again(self.endpoint.segment(), Role::Receiver)?;
+        Ok(Self::join(segment, self.endpoint.habits()))
+    }
+}
+
 impl RecvError {
     fn from_untimed(error: RecvTimeoutError) -> Self {
         match error {
@@ -546,6 +566,7 @@ impl RecvError {
             RecvTimeoutError::SenderDied { pid, program } => Self::SenderDied { pid, program },
             RecvTimeoutError::NameLost => Self::NameLost,
             RecvTimeoutError::Forked => Self::Forked,
+            RecvTimeoutError::Stuck => Self::Stuck,
             RecvTimeoutError::Corrupt(invalid) => Self::Corrupt(invalid),
             RecvTimeoutError::Timeout => unreachable!("no deadline"),
         }
@@ -564,6 +585,10 @@ impl<'a, T: ShmMessage, K: Kind> IntoIterator for &'a mut Receiver<T, K> {
 impl<T: ShmMessage, K: Kind> Drop for Receiver<T, K> {
     fn drop(&mut self) {
         if self.token.is_current() {
+            if self.consumer.abandon() {
+                self.endpoint
+                    .call_fellows(self.consumer.ring().to_receivers());
+            }
             let (wakers, consumer) = (&self.wakers, &self.consumer);
             self.endpoint
                 .leave::<K>(|| K::notify_all_senders::<T>(wakers, consumer));

@@ -9,7 +9,7 @@ use super::{Kind, ManySenders, Spsc};
 use crate::error::{OpenError, Role, SendError, SendTimeoutError, TrySendError};
 use crate::layout::attention;
 use crate::message::ShmMessage;
-use crate::ring::{Look, Produce};
+use crate::ring::Produce;
 use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::{Fault, Ordering, planted};
@@ -159,7 +159,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
             sent += 1;
         }
         if sent > 0 {
-            self.notify();
+            self.notify(sent as u64);
         }
         Ok(sent)
     }
@@ -181,6 +181,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
                 }
                 Err(TrySendError::Closed(())) => return Err(SendError::Closed(sent)),
                 Err(TrySendError::Forked(())) => return Err(SendError::Forked(sent)),
+                Err(TrySendError::Stuck(())) => return Err(SendError::Stuck(sent)),
             };
         }
         Ok(())
@@ -255,7 +256,8 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         self.producer.ring().capacity() as usize
     }
 
-    /// How the receiver is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child.
+    /// How the receiver is, by the kernel's word. Makes system calls. [`Peer::Forked`] in a forked child. Of several receivers, one
+    /// who lives; if none does, one who died; [`participants`](Self::participants) tells of all.
     pub fn peer(&mut self) -> Peer {
         if self.is_current() {
             self.endpoint.peer()
@@ -292,7 +294,10 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         if planted(Fault::PublishEarly) && slot.is_some() {
             self.producer.publish();
         }
-        slot.ok_or(TrySendError::Full(()))
+        slot.ok_or_else(|| match self.producer.is_stuck() {
+            true => TrySendError::Stuck(()),
+            false => TrySendError::Full(()),
+        })
     }
 
     /// The slot to fill next, waited for.
@@ -305,6 +310,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
                 Ok(index) => return Ok(index),
                 Err(TrySendError::Closed(())) => return Err(SendTimeoutError::Closed(())),
                 Err(TrySendError::Forked(())) => return Err(SendTimeoutError::Forked(())),
+                Err(TrySendError::Stuck(())) => return Err(SendTimeoutError::Stuck(())),
                 Err(TrySendError::Full(())) => {}
             }
             // Others were faster; or a peer breaks the rules, for whom no deadline is missed.
@@ -315,6 +321,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
                 Stop::TimedOut => SendTimeoutError::Timeout(()),
                 Stop::Closed => SendTimeoutError::Closed(()),
                 Stop::NameLost => SendTimeoutError::NameLost(()),
+                Stop::Stuck => SendTimeoutError::Stuck(()),
                 Stop::Died(_) => SendTimeoutError::ReceiverDied(()),
             })?;
             found_room = true;
@@ -355,7 +362,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     #[inline(always)]
     pub(super) fn publish(&mut self) {
         self.publish_untold();
-        self.notify();
+        self.notify(1);
     }
 
     /// The same, but for waking the receiver.
@@ -371,7 +378,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     #[cold]
     pub(super) fn abandon(&mut self) {
         if self.producer.abandon() {
-            self.notify();
+            self.call_who_waited_for_it();
         }
     }
 
@@ -384,9 +391,22 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         }
     }
 
+    /// After a slot was given up: the receiver, who then gets past it, or those who can have it.
+    #[cold]
+    fn call_who_waited_for_it(&mut self) {
+        if K::RECEIVERS_SHARE {
+            self.endpoint
+                .call_fellows(self.producer.ring().to_senders());
+        } else {
+            self.notify(1);
+        }
+    }
+
+    /// Wakes who waits for so many messages: a receiver for each, if several wait by the same words.
     #[inline(always)]
-    fn notify(&mut self) {
-        if self.waker.notify(self.producer.call(), ALL) {
+    fn notify(&mut self, messages: u64) {
+        let most = if K::RECEIVERS_SHARE { messages } else { ALL };
+        if self.waker.notify(self.producer.call(), most) {
             count(&self.endpoint.counters().wakes);
         }
     }
@@ -405,10 +425,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
             &mut self.producer,
             deadline,
             |producer| producer.has_room(),
-            |producer, _| match producer.has_room() {
-                true => Look::Ready,
-                false => Look::Nothing,
-            },
+            |producer, endpoint| producer.look(|owner| endpoint.is_dead(Role::Sender, owner)),
             |producer| waker.notify_surely(producer.call()),
         );
         if let Err(stop @ Stop::NameLost) = &waited {
@@ -440,8 +457,8 @@ impl<T: ShmMessage, K: ManySenders> Sender<T, K> {
 impl<T: ShmMessage, K: Kind> Drop for Sender<T, K> {
     fn drop(&mut self) {
         if self.token.is_current() {
-            if !planted(Fault::EntryClearedEarly) {
-                self.producer.abandon();
+            if !planted(Fault::EntryClearedEarly) && self.producer.abandon() && K::RECEIVERS_SHARE {
+                self.call_who_waited_for_it();
             }
             let (waker, producer) = (&self.waker, &self.producer);
             self.endpoint
@@ -468,6 +485,7 @@ impl SendError<()> {
             SendTimeoutError::ReceiverDied(()) => Self::ReceiverDied(()),
             SendTimeoutError::NameLost(()) => Self::NameLost(()),
             SendTimeoutError::Forked(()) => Self::Forked(()),
+            SendTimeoutError::Stuck(()) => Self::Stuck(()),
             SendTimeoutError::Timeout(()) => unreachable!("no deadline"),
         }
     }

@@ -44,7 +44,7 @@ impl StandOff {
     /// Looks away for a moment, unless that did not pay lately. `ahead` says whether the other side is ahead by a number of
     /// messages.
     #[cold]
-    pub(super) fn gamble(&mut self, ahead: impl Fn(u64) -> bool) {
+    pub(super) fn gamble(&mut self, ahead: impl FnOnce(u64) -> bool) {
         if self.pass > 0 {
             self.pass -= 1;
             return;

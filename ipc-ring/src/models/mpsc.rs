@@ -550,6 +550,7 @@ fn a_death_is_told_only_after_what_the_dead_one_sent() {
                 Look::Ready => received.extend(try_recv(&mut consumer, *heap.ring().slots())),
                 Look::Held => thread::yield_now(),
                 Look::Nothing => break,
+                Look::Stuck => unreachable!("no mutex"),
             }
         }
         assert_eq!(received, [1, 2]);

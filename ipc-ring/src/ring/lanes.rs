@@ -365,7 +365,7 @@ impl<S: Slots + Clone> Consume for Consumer<S> {
 
     /// In the lane of the slot that was answered last.
     #[inline(always)]
-    fn ahead(&self, ahead: u64) -> Ahead {
+    fn ahead(&mut self, ahead: u64) -> Ahead {
         self.front.ahead(ahead)
     }
 

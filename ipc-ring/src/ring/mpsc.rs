@@ -383,6 +383,19 @@ impl<S: Slots> Consumer<S> {
         stamp.store(shown, order(Ordering::Release, Fault::TouchRelaxed));
     }
 
+    #[inline(always)]
+    fn seen_ahead(&self, ahead: u64) -> Ahead {
+        let position = self.head.wrapping_add(ahead);
+        let stamp = self.stamp_at(position);
+        if stamp == published(position) {
+            Ahead::Message(self.ring.index(position))
+        } else if stamp == skipped(position) {
+            Ahead::Skipped
+        } else {
+            Ahead::Nothing
+        }
+    }
+
     /// Passes over what was skipped.
     #[cold]
     #[inline(never)]
@@ -425,16 +438,8 @@ impl<S: Slots> Consume for Consumer<S> {
     }
 
     #[inline(always)]
-    fn ahead(&self, ahead: u64) -> Ahead {
-        let position = self.head.wrapping_add(ahead);
-        let stamp = self.stamp_at(position);
-        if stamp == published(position) {
-            Ahead::Message(self.ring.index(position))
-        } else if stamp == skipped(position) {
-            Ahead::Skipped
-        } else {
-            Ahead::Nothing
-        }
+    fn ahead(&mut self, ahead: u64) -> Ahead {
+        self.seen_ahead(ahead)
     }
 
     #[inline(always)]
@@ -459,7 +464,7 @@ impl<S: Slots> Consume for Consumer<S> {
     }
 
     fn is_empty(&self) -> bool {
-        let mut ahead = (0..self.ring.capacity()).map(|ahead| self.ahead(ahead));
+        let mut ahead = (0..self.ring.capacity()).map(|ahead| self.seen_ahead(ahead));
         !matches!(
             ahead.find(|&ahead| ahead != Ahead::Skipped),
             Some(Ahead::Message(_))

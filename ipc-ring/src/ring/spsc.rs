@@ -170,7 +170,7 @@ impl<S: Slots> Consume for Consumer<S> {
     }
 
     #[inline(always)]
-    fn ahead(&self, ahead: u64) -> Ahead {
+    fn ahead(&mut self, ahead: u64) -> Ahead {
         match self.slot_ahead(ahead) {
             Some(index) => Ahead::Message(index),
             None => Ahead::Nothing,
@@ -191,6 +191,10 @@ impl<S: Slots> Consume for Consumer<S> {
     }
 
     /// Published positions have no gap, so their number is found by bisection.
+    fn is_empty(&self) -> bool {
+        self.front().is_none()
+    }
+
     fn len(&self) -> u64 {
         let (mut published, mut beyond) = (0, self.ring.capacity());
         // The answer lies in published..=beyond.

@@ -1,6 +1,7 @@
 //! The ring held against `VecDeque`, over random operations, with positions that wrap.
 
 mod interrupted;
+mod locked;
 mod several;
 
 use super::spsc::{Consumer, Observer, Producer, Sighting};

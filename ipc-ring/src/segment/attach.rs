@@ -13,15 +13,18 @@ use super::doorbells::Queues;
 use super::mapped::{self, Places, Segment};
 use super::posix::{Object, Unpublished, refused, same_file};
 use crate::error::{OpenError, Role};
-use crate::layout::{Header, LIFECYCLE_BYTE, MAX_PARTICIPANTS, MPSC, REMOVE_WHEN_IDLE, Shape};
+use crate::layout::{
+    Header, INHERIT_PRIORITY, LIFECYCLE_BYTE, LOCKED, MAX_ORDERED, MAX_PARTICIPANTS, MPSC,
+    REMOVE_WHEN_IDLE, Shape,
+};
 use crate::participant::Session;
-use crate::ring::mpsc;
+use crate::ring::{locked, mpsc};
 use crate::schema::Schema;
 use crate::sync::Ordering;
 use crate::sync::{Fault, planted};
 use crate::sys::map::{Mapping, page_size};
 use crate::sys::{fork, lock, process};
-use crate::wait::{READY, Wait, Waker};
+use crate::wait::{READY, ROOM, Wait, Waker};
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, fstat};
 use std::num::NonZeroUsize;
@@ -39,10 +42,14 @@ pub(crate) struct Wanted {
     pub(crate) senders: Option<u32>,
     /// How many there may be in a new ring for which nobody states it.
     pub(crate) default_senders: u32,
+    /// The same of receivers.
+    pub(crate) receivers: Option<u32>,
+    pub(crate) default_receivers: u32,
     pub(crate) schema: &'static Schema,
     pub(crate) capacity: Option<usize>,
     pub(crate) wait: Option<Wait>,
     pub(crate) remove_when_idle: bool,
+    pub(crate) inherit_priority: bool,
     pub(crate) origin: u64,
 }
 
@@ -98,11 +105,14 @@ pub(crate) fn attach_again(other: &Segment, role: Role) -> Result<Segment, OpenE
         wanted: Wanted {
             kind: header.kind,
             senders: None,
-            default_senders: header.receiver(),
+            default_senders: header.senders().end,
+            receivers: None,
+            default_receivers: header.receivers,
             schema: other.schema(),
             capacity: None,
             wait: None,
             remove_when_idle: false,
+            inherit_priority: false,
             origin: 0,
         },
         role,
@@ -209,11 +219,16 @@ impl Wanted {
     /// The shape of the ring to create, if this request may create one.
     fn shape(&self) -> Result<Option<Shape>, OpenError> {
         let senders = self.senders.unwrap_or(self.default_senders);
-        if !(1..MAX_PARTICIPANTS).contains(&senders) {
-            return Err(OpenError::InvalidSenders {
-                senders,
+        let receivers = self.receivers.unwrap_or(self.default_receivers);
+        if !(1..MAX_PARTICIPANTS).contains(&receivers) {
+            return Err(OpenError::InvalidReceivers {
+                receivers,
                 most: MAX_PARTICIPANTS - 1,
             });
+        }
+        let most = MAX_PARTICIPANTS - receivers;
+        if !(1..=most).contains(&senders) {
+            return Err(OpenError::InvalidSenders { senders, most });
         }
         let Some(capacity) = self.capacity else {
             return Ok(None);
@@ -229,12 +244,10 @@ impl Wanted {
         let shape = Shape {
             kind: self.kind,
             wait: self.wait.unwrap_or_default().id(),
-            flags: if self.remove_when_idle {
-                REMOVE_WHEN_IDLE
-            } else {
-                0
-            },
-            participants: senders + 1,
+            flags: flag(self.remove_when_idle, REMOVE_WHEN_IDLE)
+                | flag(self.inherit_priority, INHERIT_PRIORITY),
+            participants: senders + receivers,
+            receivers,
             capacity: rounded as u64,
             message_size: self.schema.size() as u32,
             message_align: self.schema.align() as u32,
@@ -242,10 +255,26 @@ impl Wanted {
             schema_len: self.schema.text_len() as u64,
             fingerprint: self.schema.fingerprint(),
             origin: self.origin,
+            pid_namespace: 0,
         };
+        let shape = Shape {
+            pid_namespace: if shape.has_mutex() {
+                process::pid_namespace()
+            } else {
+                0
+            },
+            ..shape
+        };
+        if shape.kind == LOCKED && shape.capacity > MAX_ORDERED {
+            return Err(invalid());
+        }
         self.header(&shape)?;
         Ok(Some(shape))
     }
+}
+
+fn flag(set: bool, flag: u32) -> u32 {
+    if set { flag } else { 0 }
 }
 
 /// Creates and publishes the object. `Ok(false)`: somebody else did.
@@ -398,11 +427,7 @@ enum Place {
 /// Locks the byte of a participant with the role that is asked for, through `own`. An index that was left cleanly is
 /// preferred: it needs no sweep.
 fn take_place(request: &Request, own: &OwnedFd, places: &Places) -> Result<Place, Errno> {
-    let receiver = places.header.receiver();
-    let indices = match request.role {
-        Role::Sender => 0..receiver,
-        Role::Receiver => receiver..receiver + 1,
-    };
+    let indices = places.header.indices(request.role);
     let joined = |index| matches!(places.entry(index).session(), Session::Joined(_));
     for dirty in [false, true] {
         for index in indices.clone() {
@@ -426,24 +451,36 @@ fn take_place(request: &Request, own: &OwnedFd, places: &Places) -> Result<Place
             program: holder.program(),
         }
     } else {
-        OpenError::TooManySenders { most: receiver }
+        let most = indices.len() as u32;
+        match request.role {
+            Role::Sender => OpenError::TooManySenders { most },
+            Role::Receiver => OpenError::TooManyReceivers { most },
+        }
     };
     Ok(Place::NoneLeft { error, leaving })
 }
 
 /// Settles what the last holder of the index `index`, which is ours now, may have claimed and left.
 fn settle_predecessor(places: &Places, index: u32, queues: Option<Queues>) {
-    if places.header.kind != MPSC
-        || index == places.header.receiver()
-        || !places.entry(index).is_dirty()
-    {
-        return;
-    }
+    let header = &places.header;
     let ring = places.untyped_ring(0);
-    if mpsc::sweep(&ring, index) {
-        // It may sleep before what lies behind that claim.
-        let receiver = places.header.receiver();
-        let reach = places.reach(receiver..receiver + 1, queues, READY);
-        Waker::new(false, reach).notify_surely(ring.to_receivers());
+    let call = |role, word, call| {
+        let reach = places.reach(header.indices(role), queues, word);
+        Waker::new(false, reach).notify_surely(call);
+    };
+    match header.kind {
+        MPSC if header.senders().contains(&index)
+            && places.entry(index).is_dirty()
+            && mpsc::sweep(&ring, index) =>
+        {
+            // It may sleep before what lies behind that claim.
+            call(Role::Receiver, READY, ring.to_receivers());
+        }
+        // Whether or not he left: he may have been unable to have the mutex.
+        LOCKED if locked::sweep(&places.untyped_locked(), index) => {
+            call(Role::Receiver, READY, ring.to_receivers());
+            call(Role::Sender, ROOM, ring.to_senders());
+        }
+        _ => {}
     }
 }

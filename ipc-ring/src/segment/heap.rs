@@ -6,12 +6,18 @@
 )]
 
 use super::first_stamp;
-use crate::layout::{Entry, Side, Slot};
+use crate::layout::{Apart, Entry, Ledger, Side, Slot};
 use crate::message::ShmMessage;
+#[cfg(not(loom))]
+use crate::ring::Slots as _;
 use crate::ring::lanes::{self, Common};
+use crate::ring::locked::{self, Locked};
 use crate::ring::{Ring, TypedSlots, UntypedSlots};
-use crate::sync::{AtomicU64, UnsafeCell};
+#[cfg(not(loom))]
+use crate::sync::Ordering;
+use crate::sync::{AtomicU32, AtomicU64, UnsafeCell};
 use crate::sys::futex::Futex;
+use crate::sys::mutex::{Mutex, Sort};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr::NonNull;
@@ -141,6 +147,74 @@ impl<T: ShmMessage> HeapLanes<T> {
     pub(crate) fn consumer(&self, eager: usize) -> lanes::Consumer<TypedSlots<T>> {
         let rings = self.lanes.iter().map(Heap::ring);
         lanes::Consumer::take_over(rings, self.common(), 1, eager)
+    }
+}
+
+/// A queue under a mutex on the heap.
+pub(crate) struct HeapLocked<T: ShmMessage> {
+    heap: Heap<T>,
+    ledger: Box<Ledger>,
+    order: Box<[AtomicU32]>,
+    senders: u32,
+}
+
+impl<T: ShmMessage> HeapLocked<T> {
+    /// With so many `senders`; receivers have the indices from there on.
+    pub(crate) fn new(capacity: u64, origin: u64, senders: u32) -> Self {
+        let ledger = Box::new(Ledger {
+            mutex: Apart(Mutex::new()),
+            free: Apart(AtomicU64::new(capacity)),
+        });
+        #[cfg(not(loom))]
+        ledger.mutex.0.begin(Sort::default());
+        Self {
+            heap: Heap::new(capacity, origin),
+            ledger,
+            order: (0..capacity)
+                .map(|slot| AtomicU32::new(slot as u32))
+                .collect(),
+            senders,
+        }
+    }
+
+    pub(crate) fn locked(&self) -> Locked<TypedSlots<T>> {
+        let (ledger, order) = (
+            NonNull::from(&*self.ledger),
+            NonNull::from(&*self.order).cast(),
+        );
+        let ring = self.heap.ring();
+        // SAFETY: initialised in `new`, with a word for each slot; callers keep the heap alive.
+        unsafe { Locked::new(ring, ledger, order, Sort::default(), self.senders) }
+    }
+
+    pub(crate) fn producer(&self, owner: u32) -> locked::Producer<TypedSlots<T>> {
+        locked::Producer::join(self.locked(), owner)
+    }
+
+    pub(crate) fn consumer(&self, owner: u32) -> locked::Consumer<TypedSlots<T>> {
+        locked::Consumer::join(self.locked(), owner)
+    }
+
+    pub(crate) fn slots(&self) -> TypedSlots<T> {
+        *self.heap.ring().slots()
+    }
+
+    /// Writes `value` into one of the words: head, tail, how many slots are free, the order, the stamps.
+    #[cfg(not(loom))]
+    pub(crate) fn scribble(&self, place: usize, value: u64) {
+        let capacity = self.order.len();
+        let ring = self.heap.ring();
+        let word = match place {
+            0 => &self.heap.receivers().position.0,
+            1 => &self.heap.senders().position.0,
+            2 => &self.ledger.free.0,
+            place if place - 3 < capacity => {
+                self.order[place - 3].store(value as u32, Ordering::Relaxed);
+                return;
+            }
+            place => ring.slots().stamp((place - 3 - capacity) % capacity),
+        };
+        word.store(value, Ordering::Relaxed);
     }
 }
 

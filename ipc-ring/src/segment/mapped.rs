@@ -6,16 +6,19 @@ use super::doorbells::Queues;
 use super::posix::Object;
 use super::{Side, first_stamp};
 use crate::layout::{
-    Alarm, Entry, Header, LANES, READY_OFFSET, RECEIVERS_STRIDE, REMOVE_WHEN_IDLE, SCHEMA_OFFSET,
+    Alarm, Entry, Header, INHERIT_PRIORITY, LANES, LOCKED, Ledger, ORDER_OFFSET, READY_OFFSET,
+    RECEIVERS_STRIDE, REMOVE_WHEN_IDLE, SCHEMA_OFFSET,
 };
 use crate::message::ShmMessage;
 use crate::ring::lanes::Common;
+use crate::ring::locked::Locked;
 use crate::ring::{Ring, Slots, TypedSlots, UntypedSlots};
 use crate::schema::Schema;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::fork::Token;
 use crate::sys::map::Mapping;
+use crate::sys::mutex::Sort;
 use crate::wait::alarm::{Device, Doorbells, Others, Own};
 use crate::wait::{Reach, Wait};
 use nix::sys::stat::fstat;
@@ -98,6 +101,42 @@ impl Places {
         })
     }
 
+    /// # Safety
+    ///
+    /// As for `typed_ring`.
+    pub(crate) unsafe fn typed_locked<T: ShmMessage>(&self) -> Locked<TypedSlots<T>> {
+        // SAFETY: as the caller says.
+        self.locked(unsafe { self.typed_ring(0) })
+    }
+
+    /// What is a queue under a mutex, whatever its messages are.
+    pub(crate) fn untyped_locked(&self) -> Locked<UntypedSlots> {
+        self.locked(self.untyped_ring(0))
+    }
+
+    fn locked<S: Slots>(&self, ring: Ring<S>) -> Locked<S> {
+        assert_eq!(self.header.kind, LOCKED, "a ring without a mutex");
+        let (ledger, order) = (self.ledger(), self.order());
+        // SAFETY: initialised before the segment was published, and there is a word of order for each slot; that the mapping
+        // outlives the ring is vouched for by who made the places.
+        unsafe { Locked::new(ring, ledger, order, self.sort(), self.header.senders().end) }
+    }
+
+    /// Of rings of this kind.
+    fn ledger(&self) -> NonNull<Ledger> {
+        self.at(self.header.senders_offset)
+    }
+
+    fn order(&self) -> NonNull<AtomicU32> {
+        self.at(self.header.senders_offset + ORDER_OFFSET)
+    }
+
+    fn sort(&self) -> Sort {
+        Sort {
+            inherits_priority: self.header.flags & INHERIT_PRIORITY != 0,
+        }
+    }
+
     /// What all lanes have in common; for rings of this kind.
     pub(crate) fn common(&self) -> Common {
         let lanes = self.header.lanes() as usize;
@@ -110,6 +149,9 @@ impl Places {
 
     /// Messages that nobody has received.
     pub(crate) fn unread(&self) -> u64 {
+        if self.header.kind == LOCKED {
+            return self.untyped_locked().unread();
+        }
         let lanes = 0..self.header.lanes();
         lanes.map(|lane| self.untyped_ring(lane).unread()).sum()
     }
@@ -210,6 +252,9 @@ impl Places {
                 unsafe { self.alarm(index).as_ref() }.begin(device);
             }
         }
+        if header.kind == LOCKED {
+            self.initialise_ledger();
+        }
         if header.kind == LANES {
             // SAFETY: the words lie in their region, aligned; a new object is zero, which is a value of each of them.
             unsafe { self.common_words().as_ref() }.begin(0);
@@ -219,6 +264,23 @@ impl Places {
                 // SAFETY: as above.
                 unsafe { ready.write(AtomicU64::new(0)) };
             }
+        }
+    }
+
+    fn initialise_ledger(&self) {
+        let header = &self.header;
+        // SAFETY: the ledger lies in its region, aligned; a new object is zero, which is a value of its atomic and may be anything
+        // for the mutex.
+        let Ledger { mutex, free } = unsafe { self.ledger().as_ref() };
+        mutex.0.begin(self.sort());
+        free.0.store(header.capacity, Ordering::Relaxed);
+        // The slots are in the order in which they lie, from the first position on.
+        for position in 0..header.capacity {
+            let place = header.origin.wrapping_add(position) & (header.capacity - 1);
+            // SAFETY: there is room for one a slot.
+            let word = unsafe { self.order().add(place as usize) };
+            // SAFETY: aligned, and ours alone.
+            unsafe { word.write(AtomicU32::new(position as u32)) };
         }
     }
 

@@ -142,6 +142,7 @@ impl World {
                 }
                 Look::Nothing if is_over => return Some(()),
                 Look::Nothing | Look::Held => thread::yield_now(),
+                Look::Stuck => unreachable!("no mutex"),
             }
         }
     }

@@ -66,6 +66,16 @@ faults! {
     WaitingSaidLate,
     /// The waker notifies without the mutex of the condition variable.
     NotifyUnlocked,
+    /// What a mutex guards is done without it.
+    MutexNotLocked,
+    /// What a mutex guards is not derived anew when its last owner died with it.
+    NotRebuilt,
+    /// Whether the owner of a slot is dead is asked before the mutex is locked.
+    AskedUnlocked,
+    /// A slot is handed on by a Relaxed store.
+    HandedOnRelaxed,
+    /// A filled slot is not put into the queue.
+    NotQueued,
     /// A sleep has no slices: nobody looks again who is not woken.
     SleepUnsliced,
     /// A sleeper whose number was answered once arms with the same number again.

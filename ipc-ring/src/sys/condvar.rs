@@ -1,12 +1,9 @@
 //! A condition variable shared between processes, with its mutex: `pthread_cond_init(3)`.
 //!
-//! The mutex is robust: who dies with it held leaves it to the next one. The condition variable is not, and can't be made so: the
-//! C library keeps a lock and counts of waiters inside it, and a process killed in one of those few instructions leaves them as
+//! The mutex is robust ([`crate::sys::mutex`]): who dies with it held leaves it to the next one. The condition variable is not, and
+//! can't be made so: the C library keeps a lock and counts of waiters inside it, and a process killed in one of those few instructions leaves them as
 //! they are. Then a call on it can wait for ever; and so can a sleeper that was woken, as long as somebody is stopped with the
 //! mutex held. So there is one for each sleeper, which the next owner of it makes anew, if nobody is stuck inside.
-//!
-//! A robust mutex holds links of a list in the memory of who locks it. Who can write the segment can forge them, and make others
-//! write where they did not want to: they trust each other.
 
 use std::time::Duration;
 
@@ -14,7 +11,7 @@ use std::time::Duration;
 #[repr(C)]
 pub(crate) struct Condvar {
     #[cfg(not(loom))]
-    mutex: std::cell::UnsafeCell<libc::pthread_mutex_t>,
+    mutex: crate::sys::mutex::Mutex,
     #[cfg(not(loom))]
     inner: std::cell::UnsafeCell<libc::pthread_cond_t>,
     #[cfg(loom)]
@@ -32,6 +29,7 @@ mod real {
 
     use super::{Condvar, Duration};
     use crate::sys::clock::{self, deadline};
+    use crate::sys::mutex::{Held, Sort};
     use std::mem::MaybeUninit;
 
     /// How long who notifies waits for the mutex: a sleeper holds it for a few instructions, unless it is stopped there.
@@ -42,19 +40,8 @@ mod real {
 
     impl Condvar {
         /// Makes it where it lies: in memory that nobody else sees yet.
-        #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one initialisation")]
         pub(crate) fn begin(&self) {
-            let mut attributes = MaybeUninit::uninit();
-            let place = attributes.as_mut_ptr();
-            // None of these fails where there are processes to share with: they write attributes, and the words of a mutex.
-            // SAFETY: the attributes are initialised first and destroyed last; the place of the mutex is ours alone.
-            unsafe {
-                libc::pthread_mutexattr_init(place);
-                libc::pthread_mutexattr_setpshared(place, libc::PTHREAD_PROCESS_SHARED);
-                libc::pthread_mutexattr_setrobust(place, libc::PTHREAD_MUTEX_ROBUST);
-                libc::pthread_mutex_init(self.mutex.get(), place);
-                libc::pthread_mutexattr_destroy(place);
-            }
+            self.mutex.begin(Sort::default());
             self.begin_condition();
         }
 
@@ -62,7 +49,8 @@ mod real {
         fn begin_condition(&self) {
             let mut attributes = MaybeUninit::uninit();
             let place = attributes.as_mut_ptr();
-            // SAFETY: as above, for the condition.
+            // None of these fails where there are processes to share with.
+            // SAFETY: the attributes are initialised first and destroyed last; the place of the condition is ours alone.
             unsafe {
                 libc::pthread_condattr_init(place);
                 libc::pthread_condattr_setpshared(place, libc::PTHREAD_PROCESS_SHARED);
@@ -75,9 +63,8 @@ mod real {
         /// Makes the condition anew for the next owner, whose predecessor may have died in it. Under the mutex, so that nobody
         /// is in the middle of notifying.
         pub(crate) fn renew(&self) {
-            if self.lock() {
+            if let Some(_held) = self.lock() {
                 self.begin_condition();
-                self.unlock();
             }
         }
 
@@ -89,81 +76,41 @@ mod real {
             may_sleep: impl FnOnce() -> bool,
             wakes_up: impl FnOnce(),
         ) {
-            if !self.lock() {
+            let Some(mut held) = self.lock() else {
                 return;
-            }
+            };
             if may_sleep() {
                 let until = deadline(timeout);
                 // Notified, interrupted and timed out all mean "look again".
                 // SAFETY: initialised before the segment was published; this thread holds the mutex; the deadline outlives the
                 // call.
                 let result = unsafe {
-                    libc::pthread_cond_timedwait(
-                        self.inner.get(),
-                        self.mutex.get(),
-                        &raw const until,
-                    )
+                    libc::pthread_cond_timedwait(self.inner.get(), held.as_ptr(), &raw const until)
                 };
-                if result == libc::EOWNERDEAD {
-                    self.make_consistent();
-                }
+                held.locked_again(result);
+                held.make_consistent();
             }
             wakes_up();
-            self.unlock();
         }
 
         /// With the mutex held: wakes who sleeps, if he `is_to_wake`. Whether he was; none if
         /// the mutex can't be had in time, since its holder stands still, and nobody is woken.
         pub(crate) fn notify_if(&self, is_to_wake: impl FnOnce() -> bool) -> Option<bool> {
-            if !self.lock() {
-                return None;
-            }
+            let _held = self.lock()?;
             let wakes = is_to_wake();
             if wakes {
                 // SAFETY: initialised before the segment was published.
                 unsafe { libc::pthread_cond_signal(self.inner.get()) };
             }
-            self.unlock();
             Some(wakes)
         }
 
-        /// Whether this thread holds the mutex now. Waits for a moment at most.
-        fn lock(&self) -> bool {
-            // SAFETY: initialised before the segment was published.
-            let mut result = unsafe { libc::pthread_mutex_trylock(self.mutex.get()) };
-            if result == libc::EBUSY {
-                result = self.lock_in_time(deadline(PATIENCE));
-            }
-            if result == libc::EOWNERDEAD {
-                self.make_consistent();
-            }
-            matches!(result, 0 | libc::EOWNERDEAD)
+        /// The mutex, if it can be had in a moment. There is nothing to repair: it guards no data.
+        fn lock(&self) -> Option<Held<'_>> {
+            let mut held = self.mutex.lock(Sort::default(), PATIENCE).ok()?;
+            held.make_consistent();
+            Some(held)
         }
-
-        fn lock_in_time(&self, until: libc::timespec) -> libc::c_int {
-            // SAFETY: as in `lock`; the deadline outlives the call.
-            unsafe { pthread_mutex_clocklock(self.mutex.get(), clock::ID, &raw const until) }
-        }
-
-        /// There is nothing to repair: the mutex guards no data.
-        fn make_consistent(&self) {
-            // SAFETY: this thread holds the mutex, whose last owner died.
-            unsafe { libc::pthread_mutex_consistent(self.mutex.get()) };
-        }
-
-        fn unlock(&self) {
-            // SAFETY: this thread holds the mutex.
-            unsafe { libc::pthread_mutex_unlock(self.mutex.get()) };
-        }
-    }
-
-    unsafe extern "C" {
-        /// Since glibc 2.30.
-        fn pthread_mutex_clocklock(
-            mutex: *mut libc::pthread_mutex_t,
-            clock: libc::clockid_t,
-            until: *const libc::timespec,
-        ) -> libc::c_int;
     }
 }
 

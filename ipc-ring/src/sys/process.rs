@@ -1,6 +1,7 @@
 //! What a process says about itself, for people to read. Nothing is decided by it but how long to wait for the kernel's word.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// Whether the process with this id, as this pid namespace counts, is not or no more the one that started then, or is on its way
 /// out. It says nothing about a process of another pid namespace; and one whose first thread has ended seems to be on its way
@@ -11,6 +12,11 @@ pub(crate) fn is_gone(pid: u32, start_time: u64) -> bool {
     let mut fields = after_name.split_ascii_whitespace();
     let is_ending = matches!(fields.next(), None | Some("Z" | "X" | "x"));
     is_ending || fields.nth(18).and_then(|field| field.parse().ok()) != Some(start_time)
+}
+
+/// Which pid namespace this process is in: `st_ino` of `/proc/self/ns/pid`; 0 if unknown.
+pub(crate) fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
 /// Clock ticks between boot and the start of this process, the 22nd field of `/proc/self/stat`; 0 if unknown.

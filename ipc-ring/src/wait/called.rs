@@ -1,7 +1,7 @@
 //! By which words each end of a ring is called when it sleeps.
 
 use crate::layout::{Call, attention};
-use crate::ring::{Consume, Produce, Slots, lanes, mpsc, spsc};
+use crate::ring::{Consume, Produce, Slots, lanes, locked, mpsc, spsc};
 use crate::sync::{AtomicU64, Fault, Ordering, planted};
 use crate::sys::futex::Futex;
 
@@ -78,36 +78,48 @@ fn disarm(call: Call<'_>, number: u64, fence: u64) {
     }
 }
 
-/// Senders share one word.
-impl<S: Slots> Called for mpsc::Producer<S> {
-    fn may_ask_for_fences(&self) -> bool {
-        false
-    }
+/// For ends that share their attention word with others.
+macro_rules! shared {
+    ($end:ty, $to:ident) => {
+        impl<S: Slots> Called for $end {
+            fn may_ask_for_fences(&self) -> bool {
+                false
+            }
 
-    fn futex(&self) -> &Futex {
-        self.ring().to_senders().futex
-    }
+            fn futex(&self) -> &Futex {
+                self.ring().$to().futex
+            }
 
-    fn arm(&mut self, _: u64, _: u64) -> u64 {
-        let word = self.ring().to_senders().attention;
-        let step = attention::armed(attention::STEP);
-        // Relaxed: as for `arm`. Number 0 comes round once in 2^61 sleeps.
-        let before = if planted(Fault::NumberShared) {
-            let before = word.load(Ordering::Relaxed);
-            word.store(before.wrapping_add(step), Ordering::Relaxed);
-            before
-        } else {
-            word.fetch_add(step, Ordering::Relaxed)
-        };
-        attention::number(before.wrapping_add(step))
-    }
+            fn arm(&mut self, _: u64, _: u64) -> u64 {
+                arm_with_others(self.ring().$to().attention)
+            }
 
-    fn disarm(&mut self, _: u64, _: u64) {
-        if planted(Fault::DisarmedForAll) {
-            let word = self.ring().to_senders().attention;
-            word.store(0, Ordering::Relaxed);
+            fn disarm(&mut self, _: u64, _: u64) {
+                if planted(Fault::DisarmedForAll) {
+                    let word = self.ring().$to().attention;
+                    word.store(0, Ordering::Relaxed);
+                }
+            }
         }
-    }
+    };
+}
+
+shared!(mpsc::Producer<S>, to_senders);
+shared!(locked::Producer<S>, to_senders);
+shared!(locked::Consumer<S>, to_receivers);
+
+/// Arms a word that has several writers by a number of its own, and answers it.
+fn arm_with_others(word: &AtomicU64) -> u64 {
+    let step = attention::armed(attention::STEP);
+    // Relaxed: as for `arm`. Number 0 comes round once in 2^61 sleeps.
+    let before = if planted(Fault::NumberShared) {
+        let before = word.load(Ordering::Relaxed);
+        word.store(before.wrapping_add(step), Ordering::Relaxed);
+        before
+    } else {
+        word.fetch_add(step, Ordering::Relaxed)
+    };
+    attention::number(before.wrapping_add(step))
 }
 
 /// The receiver has one word a lane.

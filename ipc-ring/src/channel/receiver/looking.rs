@@ -5,7 +5,7 @@ use crate::channel::Kind;
 use crate::channel::endpoint::{Stop, count, end_unless_found};
 use crate::error::{RecvTimeoutError, TryRecvError};
 use crate::message::ShmMessage;
-use crate::ring::{Ahead, Consume, Look, look_past_the_dead};
+use crate::ring::{Ahead, Consume, Look};
 use crate::sync::spin_loop;
 use std::time::{Duration, Instant};
 
@@ -38,13 +38,17 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         if now.is_some() {
             return now;
         }
-        if self.stand_off.caught_up(self.consumer.position()) && self.is_current() {
+        // Where several receive, nobody lets messages pile up for himself.
+        if !K::RECEIVERS_SHARE
+            && self.stand_off.caught_up(self.consumer.position())
+            && self.is_current()
+        {
             let ahead = |count| matches!(self.consumer.ahead(count - 1), Ahead::Message(_));
             self.stand_off.gamble(ahead);
         }
         for _ in 0..self.looks {
             let now = self.slot_now();
-            if now.is_some() {
+            if now.is_some() || self.consumer.is_stuck() {
                 return now;
             }
             spin_loop();
@@ -74,6 +78,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
 
     /// After there was none: the slot to read next, with the end that there is instead.
     pub(super) fn slot_behind_claim_or_end(&mut self) -> Result<usize, Option<Stop>> {
+        if self.consumer.is_stuck() {
+            return Err(Some(Stop::Stuck));
+        }
         if let Some(index) = self.slot_behind_claim() {
             return Ok(index);
         }
@@ -84,6 +91,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         // If this is the end, then nothing is left behind a claim of the dead.
         match end_unless_found(ending, || self.look_past_the_dead()) {
             Ok(Look::Ready) => self.consumer.slot().ok_or(None),
+            Ok(Look::Stuck) => Err(Some(Stop::Stuck)),
             Ok(Look::Nothing | Look::Held) => Err(None),
             Err(stop) => Err(Some(stop)),
         }
@@ -113,7 +121,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
 
     /// Looks for a message, having asked whether those are dead who have claimed what is in the way.
     fn look_past_the_dead(&mut self) -> Look {
-        look_past_the_dead(&mut self.consumer, |owner| self.endpoint.is_dead(owner))
+        let endpoint = &self.endpoint;
+        self.consumer
+            .look(|owner| endpoint.is_dead(K::OWNERS_IN_THE_WAY, owner))
     }
 
     fn tell(&mut self, stop: Option<Stop>) -> TryRecvError {
@@ -127,6 +137,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
                 program: dead.who.program(),
             },
             Stop::Closed | Stop::NameLost | Stop::TimedOut => TryRecvError::Closed,
+            Stop::Stuck => TryRecvError::Stuck,
         }
     }
 
@@ -147,12 +158,14 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             }
             Err(TryRecvError::Corrupt(invalid)) => return Err(RecvTimeoutError::Corrupt(invalid)),
             Err(TryRecvError::Forked) => return Err(RecvTimeoutError::Forked),
+            Err(TryRecvError::Stuck) => return Err(RecvTimeoutError::Stuck),
         };
         self.endpoint.told(&stop);
         Err(match stop {
             Stop::TimedOut => RecvTimeoutError::Timeout,
             Stop::Closed => RecvTimeoutError::Closed,
             Stop::NameLost => RecvTimeoutError::NameLost,
+            Stop::Stuck => RecvTimeoutError::Stuck,
             Stop::Died(dead) => RecvTimeoutError::SenderDied {
                 pid: dead.who.pid,
                 program: dead.who.program(),
@@ -167,10 +180,15 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             self.endpoint.wait(
                 &mut self.consumer,
                 deadline,
-                |consumer| consumer.slot().is_some(),
-                |consumer, endpoint| look_past_the_dead(consumer, |owner| endpoint.is_dead(owner)),
+                |consumer| consumer.slot().is_some() || consumer.is_stuck(),
+                |consumer, endpoint| {
+                    consumer.look(|owner| endpoint.is_dead(K::OWNERS_IN_THE_WAY, owner))
+                },
                 |consumer| K::notify_all_senders::<T>(wakers, consumer),
             )?;
+            if self.consumer.is_stuck() {
+                return Err(Stop::Stuck);
+            }
             if let Some(index) = self.consumer.slot() {
                 return Ok(index);
             }

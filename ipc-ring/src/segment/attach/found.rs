@@ -4,14 +4,14 @@
 use super::{Request, map};
 use crate::error::OpenError;
 use crate::layout::{
-    ABI_VERSION, BYTE_ORDER, Header, LANES, MAGIC, MAX_PARTICIPANTS, MPSC, REMOVE_WHEN_IDLE,
-    SCHEMA_OFFSET, SPSC,
+    ABI_VERSION, BYTE_ORDER, Header, INHERIT_PRIORITY, LANES, LOCKED, MAGIC, MAX_PARTICIPANTS,
+    MPSC, REMOVE_WHEN_IDLE, SCHEMA_OFFSET, SPSC,
 };
 use crate::schema::first_difference;
 use crate::segment::mapped::Places;
 use crate::segment::posix::{Object, not_a_ring, read_at, refused};
-use crate::sys::lock;
 use crate::sys::map::page_size;
+use crate::sys::{lock, process};
 use crate::wait::Wait;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::geteuid;
@@ -193,10 +193,15 @@ pub(super) fn difference(
             "capacity {capacity} here, {there} in the segment"
         )));
     }
-    let senders = found.receiver();
+    let (senders, receivers) = (found.senders().end, found.receivers);
     if let Some(stated) = wanted.senders.filter(|&stated| stated != senders) {
         return Ok(Some(format!(
             "max_senders {stated} here, {senders} in the segment"
+        )));
+    }
+    if let Some(stated) = wanted.receivers.filter(|&stated| stated != receivers) {
+        return Ok(Some(format!(
+            "max_receivers {stated} here, {receivers} in the segment"
         )));
     }
     if let Some(wait) = wanted.wait.filter(|wait| wait.id() != found.wait) {
@@ -209,6 +214,15 @@ pub(super) fn difference(
     if wanted.remove_when_idle && found.flags & REMOVE_WHEN_IDLE == 0 {
         return Ok(Some("remove_when_idle here, not in the segment".to_owned()));
     }
+    if wanted.inherit_priority && found.flags & INHERIT_PRIORITY == 0 {
+        return Ok(Some("inherit_priority here, not in the segment".to_owned()));
+    }
+    let (own, there) = (process::pid_namespace(), found.pid_namespace);
+    if found.shape().has_mutex() && own != there {
+        return Ok(Some(format!(
+            "pid namespace {own} here, {there} in the segment, whose mutex knows its owner by a number that holds in one of them"
+        )));
+    }
     Ok(None)
 }
 
@@ -217,6 +231,7 @@ pub(super) fn kind_name(kind: u32) -> String {
         SPSC => "spsc".to_owned(),
         MPSC => "mpsc".to_owned(),
         LANES => "lanes".to_owned(),
+        LOCKED => "locked".to_owned(),
         unknown => format!("{unknown} (unknown)"),
     }
 }

@@ -1,0 +1,403 @@
+//! A mutex shared between processes that outlives its owner: robust, as of `pthread_mutexattr_setrobust(3)`.
+//!
+//! An owner that ends with it held, a process or one thread of a process that lives on, leaves it to the next one, who is told
+//! (EOWNERDEAD), repairs what it guards, and says so before it unlocks: otherwise nobody could lock it again, ever.
+//!
+//! The owner is known to the kernel by the thread's number: all who use one must be of the same pid namespace, or a thread that
+//! ends could be taken for another one's owner. And a held mutex is a member of a list that runs through its owner's memory: who
+//! can write the segment can forge those links, and make others write where they did not want to. They trust each other. What is
+//! looked at is that it is still the sort of mutex that was made: for other sorts the C library ends the process at what it does
+//! not expect.
+
+use std::time::Duration;
+
+/// The mutex. In a segment it is the C library's own.
+#[repr(C)]
+pub(crate) struct Mutex {
+    #[cfg(not(loom))]
+    inner: std::cell::UnsafeCell<libc::pthread_mutex_t>,
+    #[cfg(loom)]
+    inner: crate::sync::Mutex<()>,
+}
+
+/// Which sort of mutex it is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Sort {
+    /// Who holds it runs with the priority of the most urgent one who waits for it (PTHREAD_PRIO_INHERIT).
+    pub(crate) inherits_priority: bool,
+}
+
+#[cfg(not(loom))]
+pub(crate) use real::Held;
+
+#[cfg(not(loom))]
+mod real {
+    #![allow(
+        unsafe_code,
+        reason = "the C library's mutexes have no safe wrapper for shared memory"
+    )]
+
+    use super::{Duration, Mutex, Sort};
+    use crate::sync::spin_loop;
+    use crate::sys::clock::{self, deadline};
+    use nix::errno::Errno;
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+    #[cfg(test)]
+    use std::mem::ManuallyDrop;
+    use std::mem::MaybeUninit;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+
+    /// What it guards takes a moment, shorter than falling asleep: so often it is tried before that.
+    const TRIES: u32 = 64;
+    /// Of the sort within the mutex, where the C library has it on 64-bit machines; it "must stay at this position" for what was
+    /// initialised at compile time.
+    const SORT_OFFSET: usize = 16;
+    /// As glibc has them.
+    const PTHREAD_PRIO_NONE: libc::c_int = 0;
+    const PTHREAD_PRIO_INHERIT: libc::c_int = 1;
+
+    // SAFETY: that several may use it at once is what it is for.
+    unsafe impl Sync for Mutex {}
+
+    /// The mutex, held by this thread; unlocked when dropped.
+    pub(crate) struct Held<'a> {
+        mutex: &'a Mutex,
+        owner_died: bool,
+    }
+
+    /// Why it could not be had.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) enum Unlocked {
+        /// Somebody who lives held it all the time; or so it says.
+        InTime,
+        /// It is no mutex of this sort, or one that nobody can ever have again.
+        Damaged,
+    }
+
+    #[cfg(test)]
+    impl Mutex {
+        /// Memory for one, to be made before it is used.
+        pub(crate) fn new() -> Self {
+            // SAFETY: zeros are what new memory of a segment is.
+            unsafe { std::mem::zeroed() }
+        }
+    }
+
+    impl Mutex {
+        /// Makes it where it lies: in memory that nobody else sees yet.
+        #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one initialisation")]
+        pub(crate) fn begin(&self, sort: Sort) {
+            let mut attributes = MaybeUninit::uninit();
+            let place = attributes.as_mut_ptr();
+            let protocol = if sort.inherits_priority {
+                PTHREAD_PRIO_INHERIT
+            } else {
+                PTHREAD_PRIO_NONE
+            };
+            // None of these fails where there are processes to share with: they write attributes, and the words of a mutex.
+            // SAFETY: the attributes are initialised first and destroyed last; the place of the mutex is ours alone.
+            unsafe {
+                libc::pthread_mutexattr_init(place);
+                libc::pthread_mutexattr_setpshared(place, libc::PTHREAD_PROCESS_SHARED);
+                libc::pthread_mutexattr_setrobust(place, libc::PTHREAD_MUTEX_ROBUST);
+                libc::pthread_mutexattr_setprotocol(place, protocol);
+                libc::pthread_mutex_init(self.inner.get(), place);
+                libc::pthread_mutexattr_destroy(place);
+            }
+        }
+
+        /// Whether it says that it is of this sort.
+        fn is_of(&self, sort: Sort) -> bool {
+            static PLAIN: OnceLock<u32> = OnceLock::new();
+            static INHERITING: OnceLock<u32> = OnceLock::new();
+            let known = if sort.inherits_priority {
+                &INHERITING
+            } else {
+                &PLAIN
+            };
+            let new = || {
+                // SAFETY: zeros are a mutex, and if not, it is made one before it is used.
+                let mutex: Self = unsafe { std::mem::zeroed() };
+                mutex.begin(sort);
+                mutex.word_of_sort().load(Ordering::Relaxed)
+            };
+            self.word_of_sort().load(Ordering::Relaxed) == *known.get_or_init(new)
+        }
+
+        fn word_of_sort(&self) -> &AtomicU32 {
+            const { assert!(SORT_OFFSET + size_of::<AtomicU32>() <= size_of::<libc::pthread_mutex_t>()) };
+            // SAFETY: within the mutex, as asserted.
+            let word = unsafe { self.inner.get().byte_add(SORT_OFFSET) };
+            // SAFETY: aligned, since the mutex is and the offset; the C library reads it and, once made, does not write it.
+            unsafe { &*word.cast() }
+        }
+
+        /// Locks it, waiting for `patience` at most.
+        pub(crate) fn lock(&self, sort: Sort, patience: Duration) -> Result<Held<'_>, Unlocked> {
+            if !self.is_of(sort) {
+                return Err(Unlocked::Damaged);
+            }
+            let mut result = self.try_lock();
+            for _ in 0..TRIES {
+                if result != libc::EBUSY {
+                    break;
+                }
+                spin_loop();
+                result = self.try_lock();
+            }
+            if result == libc::EBUSY {
+                if sort.inherits_priority && !self.has_owner() {
+                    return Err(Unlocked::Damaged);
+                }
+                result = self.lock_in_time(patience);
+            }
+            match result {
+                0 => Ok(self.held(false)),
+                libc::EOWNERDEAD => Ok(self.held(true)),
+                libc::EBUSY | libc::ETIMEDOUT => Err(Unlocked::InTime),
+                _ => Err(Unlocked::Damaged),
+            }
+        }
+
+        /// Whether there is a thread such as the mutex says that it holds it; or nobody holds it any more. Where priorities are
+        /// inherited, the kernel says if there is none, for which the C library would end the process. (Who dies with the mutex
+        /// held takes its number away.)
+        #[cold]
+        fn has_owner(&self) -> bool {
+            // SAFETY: the mutex begins with that word, aligned.
+            let word = unsafe { &*self.inner.get().cast::<AtomicU32>() };
+            let owner = (word.load(Ordering::Relaxed) & libc::FUTEX_TID_MASK).cast_signed();
+            // No signal: whether it could be sent. EPERM says that there is somebody.
+            owner == 0 || kill(Pid::from_raw(owner), None) != Err(Errno::ESRCH)
+        }
+
+        fn held(&self, owner_died: bool) -> Held<'_> {
+            Held {
+                mutex: self,
+                owner_died,
+            }
+        }
+
+        fn try_lock(&self) -> libc::c_int {
+            // SAFETY: initialised before the segment was published.
+            unsafe { libc::pthread_mutex_trylock(self.inner.get()) }
+        }
+
+        fn lock_in_time(&self, patience: Duration) -> libc::c_int {
+            let until = deadline(patience);
+            // SAFETY: as in `try_lock`; the deadline outlives the call.
+            let result =
+                unsafe { pthread_mutex_clocklock(self.inner.get(), clock::ID, &raw const until) };
+            match result {
+                // Who unlocked may have been killed before it woke us (Linux before 5.5).
+                libc::ETIMEDOUT => self.try_lock(),
+                // Priority inheritance by the monotonic clock takes Linux 5.14 and glibc 2.34.
+                libc::EINVAL => self.try_for(patience),
+                result => result,
+            }
+        }
+
+        /// The same by trying again and again, which lends nobody a priority.
+        #[cold]
+        fn try_for(&self, patience: Duration) -> libc::c_int {
+            let begun = Instant::now();
+            loop {
+                let result = self.try_lock();
+                if result != libc::EBUSY || begun.elapsed() >= patience {
+                    return result;
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    impl Held<'_> {
+        /// Whether the last owner ended with the mutex held, and nobody has repaired what it left.
+        pub(crate) fn owner_died(&self) -> bool {
+            self.owner_died
+        }
+
+        /// Says that what the mutex guards is as it should be.
+        pub(crate) fn make_consistent(&mut self) {
+            if self.owner_died {
+                // SAFETY: this thread holds the mutex, whose last owner died.
+                unsafe { libc::pthread_mutex_consistent(self.mutex.inner.get()) };
+                self.owner_died = false;
+            }
+        }
+
+        /// The C library's own, for what unlocks and locks it.
+        pub(crate) fn as_ptr(&self) -> *mut libc::pthread_mutex_t {
+            self.mutex.inner.get()
+        }
+
+        /// Takes note that the C library has locked it again, with this result.
+        pub(crate) fn locked_again(&mut self, result: libc::c_int) {
+            self.owner_died = result == libc::EOWNERDEAD;
+        }
+
+        /// Leaves it locked, as a thread does that ends.
+        #[cfg(test)]
+        pub(crate) fn keep(self) {
+            let _ = ManuallyDrop::new(self);
+        }
+    }
+
+    impl Drop for Held<'_> {
+        fn drop(&mut self) {
+            // A thread of a test that ends amid what it does.
+            #[cfg(test)]
+            if std::thread::panicking() {
+                return;
+            }
+            // SAFETY: this thread holds the mutex.
+            unsafe { libc::pthread_mutex_unlock(self.mutex.inner.get()) };
+        }
+    }
+
+    unsafe extern "C" {
+        /// Since glibc 2.30.
+        fn pthread_mutex_clocklock(
+            mutex: *mut libc::pthread_mutex_t,
+            clock: libc::clockid_t,
+            until: *const libc::timespec,
+        ) -> libc::c_int;
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use std::thread;
+
+        const PATIENCE: Duration = Duration::from_millis(20);
+
+        fn each_sort(test: impl Fn(Sort, &Mutex)) {
+            for inherits_priority in [false, true] {
+                let sort = Sort { inherits_priority };
+                let mutex = Mutex::new();
+                mutex.begin(sort);
+                test(sort, &mutex);
+            }
+        }
+
+        /// Lets another thread lock it and end.
+        fn die_with(mutex: &Mutex, sort: Sort) {
+            thread::scope(|scope| {
+                let thread = scope.spawn(|| mutex.lock(sort, PATIENCE).unwrap().keep());
+                thread.join().unwrap();
+            });
+        }
+
+        #[test]
+        fn a_mutex_held_by_another_thread_is_not_had_in_time() {
+            each_sort(|sort, mutex| {
+                let held = mutex.lock(sort, PATIENCE).unwrap();
+                thread::scope(|scope| {
+                    let other = scope.spawn(|| mutex.lock(sort, PATIENCE).err());
+                    assert_eq!(other.join().unwrap(), Some(Unlocked::InTime));
+                });
+                drop(held);
+                assert!(!mutex.lock(sort, PATIENCE).unwrap().owner_died());
+            });
+        }
+
+        #[test]
+        fn a_thread_that_ends_leaves_its_mutex_to_the_next_one_until_it_is_consistent() {
+            each_sort(|sort, mutex| {
+                die_with(mutex, sort);
+                let mut held = mutex.lock(sort, PATIENCE).unwrap();
+                assert!(held.owner_died());
+                held.make_consistent();
+                drop(held);
+                assert!(!mutex.lock(sort, PATIENCE).unwrap().owner_died());
+            });
+        }
+
+        #[test]
+        fn who_dies_amid_the_repair_leaves_it_to_the_next_one() {
+            each_sort(|sort, mutex| {
+                die_with(mutex, sort);
+                die_with(mutex, sort);
+                assert!(mutex.lock(sort, PATIENCE).unwrap().owner_died());
+            });
+        }
+
+        #[test]
+        fn one_that_was_unlocked_in_disorder_is_an_error_from_then_on() {
+            each_sort(|sort, mutex| {
+                die_with(mutex, sort);
+                drop(mutex.lock(sort, PATIENCE).unwrap());
+                assert_eq!(mutex.lock(sort, PATIENCE).err(), Some(Unlocked::Damaged));
+            });
+        }
+
+        #[test]
+        fn a_mutex_of_another_sort_is_an_error() {
+            each_sort(|sort, mutex| {
+                for bytes in [0, u32::MAX, 1, 128] {
+                    let good = mutex.word_of_sort().swap(bytes, Ordering::Relaxed);
+                    assert_ne!(good, bytes);
+                    assert_eq!(mutex.lock(sort, PATIENCE).err(), Some(Unlocked::Damaged));
+                    mutex.word_of_sort().store(good, Ordering::Relaxed);
+                }
+            });
+        }
+
+        #[test]
+        fn an_owner_that_is_made_up_is_not_waited_for_without_end() {
+            each_sort(|sort, mutex| {
+                // The number of a thread that is none, as if it held the mutex.
+                // SAFETY: the mutex begins with that word.
+                let word = unsafe { &*mutex.inner.get().cast::<AtomicU32>() };
+                word.store(0x3fff_fff0, Ordering::Relaxed);
+                assert!(mutex.lock(sort, PATIENCE).is_err());
+            });
+        }
+    }
+}
+
+#[cfg(loom)]
+pub(crate) use model::Held;
+
+#[cfg(loom)]
+mod model {
+    use super::{Duration, Mutex, Sort};
+    use crate::sync::{self, Fault, planted};
+
+    /// The mutex, held; or not, if that fault is planted.
+    pub(crate) struct Held<'a>(Option<Guard<'a>>);
+
+    #[cfg(not(shuttle))]
+    type Guard<'a> = loom::sync::MutexGuard<'a, ()>;
+    #[cfg(shuttle)]
+    type Guard<'a> = shuttle::sync::MutexGuard<'a, ()>;
+
+    #[derive(Debug)]
+    pub(crate) enum Unlocked {}
+
+    impl Mutex {
+        pub(crate) fn new() -> Self {
+            Self {
+                inner: sync::Mutex::new(()),
+            }
+        }
+
+        /// Waits without a timeout, and nobody dies: a model's threads end with nothing held. Deaths amid what a mutex guards are
+        /// another test's.
+        pub(crate) fn lock(&self, _: Sort, _: Duration) -> Result<Held<'_>, Unlocked> {
+            let guard = (!planted(Fault::MutexNotLocked)).then(|| self.inner.lock().unwrap());
+            Ok(Held(guard))
+        }
+    }
+
+    impl Held<'_> {
+        pub(crate) fn owner_died(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn make_consistent(&mut self) {}
+    }
+}
