@@ -9,6 +9,7 @@ mod peers;
 mod receiver;
 mod sender;
 mod standoff;
+mod standstill;
 
 pub use in_place::{Reservation, Written};
 pub use iter::{Drain, Iter, TryIter};

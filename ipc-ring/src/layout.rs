@@ -54,7 +54,8 @@
 //! 152  u64   alarms_offset                           512  u64[lanes] ready: each lane's `answered`
 //! 160  u32   receivers                              kind 4, at senders_offset
 //! 164  u32   0                                        0  mutex of the C library
-//! 168  u64   pid_namespace                          128  u64 free    how many slots are
+//! 168  u64   pid_namespace                          128  u64 free      how many slots are
+//!                                                   136  u64 unsettled not 0: slots were handed on without the mutex
 //! 176  zeros to 256                                 256  u32[capacity] order
 //!
 //!                                                   alarm, 256 bytes, of participant i at 256 × i
@@ -574,8 +575,16 @@ pub(crate) struct Counters {
 #[repr(C)]
 pub(crate) struct Ledger {
     pub(crate) mutex: Apart<Mutex>,
-    /// How many slots are free.
-    pub(crate) free: Apart<AtomicU64>,
+    pub(crate) free: Apart<Free>,
+}
+
+/// What is known of slots besides what they show.
+#[repr(C)]
+pub(crate) struct Free {
+    /// How many are free.
+    pub(crate) slots: AtomicU64,
+    /// Not 0: some were handed on by who could not have the mutex. Written by him as well.
+    pub(crate) unsettled: AtomicU64,
 }
 
 /// What a participant sleeps by, if that is not a futex word. See [`crate::wait::alarm`].

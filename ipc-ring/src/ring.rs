@@ -102,6 +102,12 @@ pub(crate) trait Produce {
         false
     }
 
+    /// Whether anybody may go on by what was done besides what was asked for, since this was asked last.
+    #[inline(always)]
+    fn has_stirred(&mut self) -> bool {
+        false
+    }
+
     /// Messages that are published and not yet released.
     fn len(&self) -> u64;
 
@@ -158,6 +164,12 @@ pub(crate) trait Consume {
     /// Whether there was no message because the ring can't be had at all.
     #[inline(always)]
     fn is_stuck(&self) -> bool {
+        false
+    }
+
+    /// As [`Produce::has_stirred`].
+    #[inline(always)]
+    fn has_stirred(&mut self) -> bool {
         false
     }
 

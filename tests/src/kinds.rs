@@ -1,6 +1,8 @@
 //! Tests that are written once for several kinds of ring.
 
-use ipc_ring::{Builder, Kind, Lanes, ManySenders, Mpsc, ShmMessage, Spsc, lanes, mpsc, spsc};
+use ipc_ring::{
+    Builder, Kind, Lanes, Locked, ManySenders, Mpsc, ShmMessage, Spsc, lanes, locked, mpsc, spsc,
+};
 
 /// A kind of ring.
 pub trait AnyKind: Kind + Sized {
@@ -14,6 +16,11 @@ pub trait AnyKind: Kind + Sized {
 
     /// Names one for so many senders, if it can have several.
     fn ring_for<T: ShmMessage>(name: &str, senders: u32) -> Builder<T, Self>;
+
+    /// States how many receivers there may be, if that can be stated; unless it is, one.
+    fn with_receivers<T: ShmMessage>(builder: Builder<T, Self>, _: u32) -> Builder<T, Self> {
+        builder
+    }
 }
 
 /// A kind of ring with several senders.
@@ -60,6 +67,26 @@ impl AnyKind for Lanes {
     }
 }
 
+impl AnyKind for Locked {
+    const NAME: &str = "locked";
+    const SENDERS: u32 = 2;
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self> {
+        locked(name).max_receivers(1)
+    }
+
+    fn ring_for<T: ShmMessage>(name: &str, senders: u32) -> Builder<T, Self> {
+        Self::ring(name).max_senders(senders)
+    }
+
+    fn with_receivers<T: ShmMessage>(
+        builder: Builder<T, Self>,
+        receivers: u32,
+    ) -> Builder<T, Self> {
+        builder.max_receivers(receivers)
+    }
+}
+
 /// Calls a generic function of the kind with several senders that goes by a name.
 #[macro_export]
 macro_rules! of_kind {
@@ -67,6 +94,7 @@ macro_rules! of_kind {
         match $name {
             "mpsc" => $function::<::ipc_ring::Mpsc>($($argument),*),
             "lanes" => $function::<::ipc_ring::Lanes>($($argument),*),
+            "locked" => $function::<::ipc_ring::Locked>($($argument),*),
             other => panic!("{other} is no kind with several senders"),
         }
     };
@@ -83,25 +111,44 @@ macro_rules! of_any_kind {
     };
 }
 
-/// Makes two tests of each generic function, one a kind: it is given the stage, with the roles that are named here.
+/// Makes a test of each generic function for each kind with several senders: it is given the stage, with the roles that are named
+/// here.
 #[macro_export]
-macro_rules! for_both_kinds {
+macro_rules! for_several_senders {
+    ($($test:tt)+) => {
+        $crate::for_several_senders_without_a_mutex!($($test)+);
+        $crate::for_one_kind!(locked Locked $($test)+);
+    };
+}
+
+/// The same, but for the kind that has a mutex in the segment.
+#[macro_export]
+macro_rules! for_several_senders_without_a_mutex {
     ($($test:tt)+) => {
         $crate::for_one_kind!(mpsc Mpsc $($test)+);
         $crate::for_one_kind!(lanes Lanes $($test)+);
     };
 }
 
-/// The same, and a third one for rings with one sender.
+/// The same for all kinds, but for that one.
+#[macro_export]
+macro_rules! for_kinds_without_a_mutex {
+    ($($test:tt)+) => {
+        $crate::for_one_kind!(spsc Spsc $($test)+);
+        $crate::for_several_senders_without_a_mutex!($($test)+);
+    };
+}
+
+/// The same for all kinds.
 #[macro_export]
 macro_rules! for_all_kinds {
     ($($test:tt)+) => {
         $crate::for_one_kind!(spsc Spsc $($test)+);
-        $crate::for_both_kinds!($($test)+);
+        $crate::for_several_senders!($($test)+);
     };
 }
 
-/// Of the two above.
+/// Of those above.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! for_one_kind {

@@ -79,8 +79,12 @@ pub(crate) fn serve(roles: &[(&'static str, Role)], parent: &mut Parent) -> ! {
         let mut copys_parent = Parent::of_this_process(words.collect());
         let copy = || {
             Parent::ends_with_us();
-            play(&mut copys_parent);
-            process::exit(0)
+            // The C library does not know of this copy: the number that it has for this thread is the origin's, and its list of
+            // robust mutexes is nobody's. Of a thread that it starts it knows.
+            thread::scope(|scope| {
+                let played = scope.spawn(|| play(&mut copys_parent)).join();
+                process::exit(i32::from(played.is_err()))
+            })
         };
         while !others_sleep() {
             thread::yield_now();

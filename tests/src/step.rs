@@ -255,6 +255,50 @@ impl Tracee {
         ptrace::detach(self.thread, None).context("letting it go")
     }
 
+    /// Lets it end where it is, by exit(2), while its process lives on. A function of its that makes a system call begins at
+    /// `makes_one`.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, or there is no system call.
+    #[cfg(all(
+        target_env = "gnu",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
+    pub fn end_thread(self, makes_one: u64) -> Result<()> {
+        let mut code = [0; 128];
+        self.memory
+            .read_exact_at(&mut code, makes_one)
+            .context("reading its code")?;
+        #[cfg(target_arch = "x86_64")]
+        let instruction: &[u8] = &[0x0f, 0x05];
+        #[cfg(target_arch = "aarch64")]
+        let instruction: &[u8] = &0xd400_0001_u32.to_le_bytes();
+        let found = code
+            .windows(instruction.len())
+            .position(|window| window == instruction);
+        let address = makes_one + found.context("no system call is made there")? as u64;
+        let registers = ptrace::getregset::<ptrace::regset::NT_PRSTATUS>(self.thread);
+        let mut registers = registers.context("reading registers")?;
+        #[cfg(target_arch = "x86_64")]
+        {
+            registers.rip = address;
+            registers.rax = libc::SYS_exit as u64;
+            // None that is to be made again.
+            registers.orig_rax = u64::MAX;
+            registers.rdi = 0;
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            registers.pc = address;
+            registers.regs[8] = libc::SYS_exit as u64;
+            registers.regs[0] = 0;
+        }
+        ptrace::setregset::<ptrace::regset::NT_PRSTATUS>(self.thread, registers)
+            .context("writing registers")?;
+        self.release()
+    }
+
     /// Where it stands, as file and offset: what `addr2line` asks for.
     pub fn address(&self) -> String {
         match self.program_counter() {

@@ -3,7 +3,7 @@
 use ipc_ring::{
     Builder, Kind, OpenError, Receiver, RecvTimeoutError, SendTimeoutError, Sender, Spsc, spsc,
 };
-use ipc_ring_tests::{Random, RingName, Several, Stage, Words, for_both_kinds};
+use ipc_ring_tests::{Random, RingName, Several, Stage, Words, for_several_senders};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,10 +15,13 @@ const SHORT: Duration = Duration::from_millis(2);
 const IN_TIME: Duration = Duration::from_secs(2);
 
 /// Offsets in the header, in words.
+const KIND: usize = 16 / 8;
 const PARTICIPANTS_OFFSET: usize = 80 / 8;
 const RECEIVERS_OFFSET: usize = 88 / 8;
 const SENDERS_OFFSET: usize = 96 / 8;
 const SLOTS_OFFSET: usize = 104 / 8;
+
+const LOCKED: u32 = 4;
 
 /// A mapping of the ring in which everything can be written, and its regions' first words.
 struct Peer {
@@ -26,6 +29,8 @@ struct Peer {
     participants: usize,
     receivers: usize,
     senders: usize,
+    /// How many words of the senders' are a mutex, about which there are tests of their own.
+    mutex: usize,
     slots: usize,
 }
 
@@ -38,6 +43,11 @@ impl Peer {
             participants: offset(PARTICIPANTS_OFFSET),
             receivers: offset(RECEIVERS_OFFSET),
             senders: offset(SENDERS_OFFSET),
+            mutex: if words[KIND].load(Ordering::Relaxed) as u32 == LOCKED {
+                16
+            } else {
+                0
+            },
             slots: offset(SLOTS_OFFSET),
             words,
         }
@@ -48,7 +58,7 @@ impl Peer {
         let (first, count) = match random.below(4) {
             0 => (self.participants, 17 * 16),
             1 => (self.receivers, 64),
-            2 => (self.senders, 64),
+            2 => (self.senders + self.mutex, 64),
             _ => (self.slots, 2 * CAPACITY),
         };
         first + random.below(count) as usize
@@ -238,7 +248,7 @@ fn a_header_that_says_that_one_sender_is_several_is_refused() {
     drop(spsc::<u64>(&name).sender().unwrap());
 }
 
-for_both_kinds! {
+for_several_senders! {
     a_head_that_makes_no_sense_holds_up_no_call();
     no_word_that_a_peer_writes_makes_a_call_hang_or_panic();
 }

@@ -3,7 +3,7 @@
 use ipc_ring::{
     Builder, ManySenders, Mpsc, Receiver, RecvError, RecvTimeoutError, Role, TryRecvError, mpsc,
 };
-use ipc_ring_tests::{Child, Parent, Random, Several, Stage, for_both_kinds, of_kind, stage};
+use ipc_ring_tests::{Child, Parent, Random, Several, Stage, for_several_senders, of_kind, stage};
 use std::time::{Duration, Instant};
 
 /// Nothing takes so long.
@@ -225,7 +225,7 @@ fn closed_is_said_after_the_message_of_one_who_left_behind_a_dead_claimant() {
     }
 }
 
-for_both_kinds! {
+for_several_senders! {
     each_handle_of_a_killed_process_is_told_once(sends_twice);
     a_death_is_told_while_others_keep_the_receiver_busy(sends_twice, trickles);
 }

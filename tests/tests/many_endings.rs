@@ -4,7 +4,7 @@ use ipc_ring::{
     Builder, Peer, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
     TrySendError,
 };
-use ipc_ring_tests::{Child, Parent, Several, Stage, for_both_kinds, of_kind};
+use ipc_ring_tests::{Child, Parent, Several, Stage, for_several_senders, of_kind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -158,10 +158,10 @@ fn senders_asleep_on_a_full_ring_all_go_on_when_there_is_room<K: Several>(stage:
     let mut senders = start_blocked::<K>(stage, &name, 4);
     // Those that wait are not held up by one that dies while it waits.
     senders.swap_remove(1).kill();
-    let full = if K::NAME == "mpsc" {
-        CAPACITY
-    } else {
+    let full = if K::NAME == "lanes" {
         4 * CAPACITY
+    } else {
+        CAPACITY
     };
     let (mut others, mut late, mut deaths) = (0, 0, 0);
     while (others, late, deaths) != (full, 3, 1) {
@@ -255,7 +255,7 @@ fn senders_that_take_turns_are_never_taken_for_gone<K: Several>(stage: &Stage) {
     assert_eq!(rx.recv_timeout(LONG), Err(RecvTimeoutError::Closed));
 }
 
-for_both_kinds! {
+for_several_senders! {
     senders_that_take_turns_are_never_taken_for_gone();
     closed_is_said_when_the_last_sender_has_left_and_all_is_drained();
     every_sender_hears_that_the_receiver_left(receives);

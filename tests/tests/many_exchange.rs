@@ -5,7 +5,7 @@ use ipc_ring::{
     Builder, Counters, Participant, Receiver, RecvError, RecvTimeoutError, Role, SendTimeoutError,
     Sender, TryRecvError, TrySendError, mpsc,
 };
-use ipc_ring_tests::{Parent, RingName, Several, Stage, for_both_kinds, of_kind};
+use ipc_ring_tests::{Parent, RingName, Several, Stage, for_several_senders, of_kind};
 use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -360,7 +360,7 @@ fn large_messages_arrive_whole<K: Several>(stage: &Stage) {
     });
 }
 
-for_both_kinds! {
+for_several_senders! {
     all_of_the_capacity_is_usable_and_counted();
     a_timeout_is_waited_for_and_gives_the_message_back();
     a_drain_is_one_unit_and_counts_nothing_if_it_is_forgotten();

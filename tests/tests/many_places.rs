@@ -2,7 +2,7 @@
 
 use ipc_ring::{ManySenders, OpenError, Receiver, RecvError, Role, Sender, TrySendError, lanes};
 use ipc_ring_tests::{
-    Parent, RingName, Several, Stage, for_both_kinds, of_kind, seize, sleeps_of, stage,
+    Parent, RingName, Several, Stage, for_several_senders, of_kind, seize, sleeps_of, stage,
 };
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ fn a_ring_for_1023_senders_takes_all_of_them<K: Several>(stage: &Stage) {
     ));
     for (number, tx) in senders.iter_mut().enumerate() {
         tx.send(number as u64).unwrap();
-        if K::NAME == "mpsc" {
+        if K::NAME != "lanes" {
             assert_eq!(rx.recv(), Ok(number as u64));
         }
     }
@@ -272,7 +272,7 @@ fn keeps_a_place(parent: &mut Parent) {
     parent.hear();
 }
 
-for_both_kinds! {
+for_several_senders! {
     a_ring_for_one_sender_takes_one();
     a_ring_for_1023_senders_takes_all_of_them();
     try_clone_never_fails_by_chance();

@@ -79,7 +79,8 @@ fn is_a_test(place: &str, name: &str) -> bool {
     };
     let begin = format!("{name}(");
     let is_listed = || {
-        let mut list = lines.iter().skip_while(|line| !line.ends_with("_kinds! {"));
+        let begins_list = |line: &str| line.starts_with("for_") && line.ends_with("! {");
+        let mut list = lines.iter().skip_while(|line| !begins_list(line));
         list.any(|line| line.starts_with(&begin) && line.ends_with(");"))
     };
     function.is_some_and(|line| is_marked(line) || is_listed())

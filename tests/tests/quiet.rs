@@ -7,7 +7,8 @@ use ipc_ring::{
     spsc,
 };
 use ipc_ring_tests::{
-    Child, Parent, RingName, Several, Stage, for_both_kinds, in_a_child, of_kind, seccomp, stage,
+    Child, Parent, RingName, Several, Stage, for_several_senders,
+    for_several_senders_without_a_mutex, in_a_child, of_kind, seccomp, stage,
 };
 use nix::sys::resource::{UsageWho, getrusage};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -422,8 +423,16 @@ fn wait_for_room<K: Several>(parent: &mut Parent) {
     parent.tell((cpu_time() - before).as_micros());
 }
 
-for_both_kinds! {
+// Who waits for a mutex asks the kernel to wake him.
+mod without_a_mutex {
+    use super::*;
+
+    for_several_senders_without_a_mutex! {
+        senders_and_a_receiver_that_are_awake_make_no_system_call(sends_as_one_of_two, receives_from_two);
+    }
+}
+
+for_several_senders! {
     no_call_of_several_senders_makes_a_system_call_or_allocates(calls_everything_of_several);
-    senders_and_a_receiver_that_are_awake_make_no_system_call(sends_as_one_of_two, receives_from_two);
     blocked_sides_use_at_most_a_thousandth_of_a_cpu(waits_for_a_message, waits_for_room);
 }

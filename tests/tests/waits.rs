@@ -46,7 +46,8 @@ fn sleeps(wait: Wait) -> bool {
 }
 
 fn ring<T: ShmMessage, K: AnyKind>(name: &str, wait: Wait) -> Builder<T, K> {
-    K::ring_for::<T>(name, K::SENDERS).capacity(2).wait(wait)
+    let ring = K::ring_for::<T>(name, K::SENDERS);
+    K::with_receivers(ring, 2).capacity(2).wait(wait)
 }
 
 /// Arguments: kind, way to wait, ring.

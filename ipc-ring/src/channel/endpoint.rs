@@ -6,7 +6,7 @@ use super::peers::Peers;
 use crate::error::Role;
 use crate::layout::{Call, Counters, attention};
 use crate::participant::{Dead, Session, end_unless, is_alive};
-use crate::ring::Look;
+use crate::ring::{Look, Ring, Slots};
 use crate::segment::mapped::Segment;
 use crate::sync::{AtomicU64, Fault, Ordering, fence, planted, spin_loop};
 use crate::sys::membarrier;
@@ -111,6 +111,17 @@ impl Endpoint {
         self.segment.reach(indices, word)
     }
 
+    /// Wakes everybody who sleeps on `ring`, after something was done by which any of them may go on.
+    #[cold]
+    pub(super) fn call_everybody<S: Slots>(&self, ring: &Ring<S>) {
+        for (role, call) in [
+            (Role::Sender, ring.to_senders()),
+            (Role::Receiver, ring.to_receivers()),
+        ] {
+            Waker::new(false, self.reach(role)).notify_surely(call);
+        }
+    }
+
     /// Wakes those of our own side, who are called by this, for what we leave to them.
     #[cold]
     pub(super) fn call_fellows(&self, call: Call<'_>) {
@@ -144,18 +155,33 @@ impl Endpoint {
     /// Leaves, and says so to those who wait for us.
     pub(super) fn leave<K: Mechanism>(&mut self, call_others: impl FnOnce()) {
         let (places, index) = (self.segment.places(), self.segment.index());
-        let say = || K::set_attention(places, self.role, index, attention::LEFT);
-        let receivers_share = K::RECEIVERS_SHARE && self.role == Role::Receiver;
-        if !receivers_share {
-            say();
-        }
+        let shares = K::RECEIVERS_SHARE && self.role == Role::Receiver;
+        let say = || {
+            // In a word that receivers share, it is said if no other is left.
+            if !shares || self.is_the_last() {
+                K::set_attention(places, self.role, index, attention::LEFT);
+            }
+        };
+        say();
         self.segment.own_entry().leave(self.session);
-        if receivers_share {
+        if shares {
             // Of two that leave at once, one sees the other gone.
             fence(Ordering::SeqCst);
             say();
         }
         call_others();
+    }
+
+    /// Whether nobody else of our side lives, by the kernel's word.
+    fn is_the_last(&self) -> bool {
+        let (segment, own) = (&self.segment, self.segment.index());
+        let places = segment.places();
+        let is_there = |index| {
+            index != own
+                && matches!(places.entry(index).session(), Session::Joined(_))
+                && is_alive(index, own, segment.file())
+        };
+        !places.header.indices(self.role).any(is_there)
     }
 
     pub(super) fn segment(&self) -> &Segment {
@@ -222,12 +248,17 @@ impl Endpoint {
         }
     }
 
-    /// Whether the participant with this index, which has claimed something that those with `role` may claim, is dead, by the
-    /// kernel's word. Nobody lives by an index that is none of theirs.
-    pub(super) fn is_dead(&self, role: Role, index: u32) -> bool {
+    /// Whether the participant with this index, which has claimed something, is dead, by the kernel's word. Nobody lives by an
+    /// index that may not claim in a ring of this kind.
+    pub(super) fn is_dead<K: Mechanism>(&self, index: u32) -> bool {
         let segment = &self.segment;
-        let is_one = segment.places().header.indices(role).contains(&index);
-        !is_one || !is_alive(index, segment.index(), segment.file())
+        let header = &segment.places().header;
+        let may_claim = if K::RECEIVERS_SHARE {
+            index < header.participants
+        } else {
+            header.senders().contains(&index)
+        };
+        !may_claim || !is_alive(index, segment.index(), segment.file())
     }
 
     /// Our own counters.

@@ -3,7 +3,6 @@
 use crate::error::Role;
 use crate::layout::{self, Apart, Call, attention};
 use crate::message::ShmMessage;
-use crate::participant::Session;
 use crate::ring::{Consume, Produce, TypedSlots, lanes, locked, mpsc, spsc};
 use crate::segment::mapped::Places;
 use crate::sync::{AtomicU64, Ordering};
@@ -59,10 +58,9 @@ pub(crate) trait Mechanism: Sized {
     const DEFAULT_RECEIVERS: u32 = 1;
     /// Whether senders share their words and slots, and not each has a lane.
     const SENDERS_SHARE: bool;
-    /// Whether receivers share their words, and what one gives back is for the others.
+    /// Whether receivers share their words, and slots, with each other: what one gives back is for the others, and the dead may
+    /// have some, without being in the way of the rest.
     const RECEIVERS_SHARE: bool = false;
-    /// Whose claims a receiver gets past when they are dead.
-    const OWNERS_IN_THE_WAY: Role = Role::Sender;
 
     type Producer<T: ShmMessage>: Produce<Slots = TypedSlots<T>> + Called + Send;
     type Consumer<T: ShmMessage>: Consume<Slots = TypedSlots<T>> + Called + Send;
@@ -126,12 +124,11 @@ pub(crate) trait Mechanism: Sized {
         match role {
             Role::Sender if Self::SENDERS_SHARE => {}
             Role::Receiver if Self::RECEIVERS_SHARE => {
-                let is_joined = |index| matches!(places.entry(index).session(), Session::Joined(_));
                 let attention = &places.receiver_words(0).attention.0;
                 if word == 0 {
                     attention.fetch_and(!attention::LEFT, Ordering::Release);
-                } else if !places.header.receivers().any(is_joined) {
-                    attention.fetch_or(attention::LEFT, Ordering::Release);
+                } else {
+                    attention.fetch_or(word, Ordering::Release);
                 }
             }
             Role::Sender => set(&places.sender_words(index).attention),
@@ -177,7 +174,6 @@ macro_rules! locked {
             const DEFAULT_RECEIVERS: u32 = $receivers;
             const SENDERS_SHARE: bool = true;
             const RECEIVERS_SHARE: bool = true;
-            const OWNERS_IN_THE_WAY: Role = Role::Receiver;
 
             type Producer<T: ShmMessage> = locked::Producer<TypedSlots<T>>;
             type Consumer<T: ShmMessage> = locked::Consumer<TypedSlots<T>>;

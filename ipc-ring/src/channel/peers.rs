@@ -123,8 +123,8 @@ impl Peers {
         }
         match died {
             _ if alive => None,
-            Some(dead) => Some(Stop::Died(dead)),
-            None => left.then_some(Stop::Closed),
+            _ if left => Some(Stop::Closed),
+            died => died.map(Stop::Died),
         }
     }
 

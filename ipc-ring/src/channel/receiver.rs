@@ -3,10 +3,11 @@
 
 mod looking;
 
-use super::endpoint::{Endpoint, Habits, count};
+use super::endpoint::{Endpoint, Habits, Stop, count};
 use super::iter::{Drain, Iter, TryIter};
 use super::participants::{Participant, Peer, participants};
 use super::standoff::StandOff;
+use super::standstill::Standstill;
 use super::{Kind, ManyReceivers, Spsc, TotalOrder};
 use crate::error::{OpenError, RecvError, RecvTimeoutError, Role, TryRecvError};
 use crate::message::{Invalid, ShmMessage};
@@ -15,7 +16,6 @@ use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::{Fault, planted};
 use crate::sys::fork::Token;
-use looking::Stuck;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -43,7 +43,9 @@ pub struct Receiver<T: ShmMessage, K: Kind = Spsc> {
     stand_off: StandOff,
     /// How often to look for a message before the slow way.
     looks: u32,
-    stuck: Option<Stuck>,
+    standstill: Standstill,
+    /// An iterator ended because the ring could not be had.
+    is_stuck_untold: bool,
     endpoint: Endpoint,
     not_sync: PhantomData<Cell<()>>,
 }
@@ -75,7 +77,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             corrupt: 0,
             stand_off: StandOff::default(),
             looks: habits.looks(),
-            stuck: None,
+            standstill: Standstill::default(),
+            is_stuck_untold: false,
             endpoint,
             not_sync: PhantomData,
         }
@@ -138,7 +141,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let index = match self.slot_soon() {
             Some(index) => index,
-            None => self.wait_for_slot(None).map_err(RecvError::from_untimed)?,
+            None => self
+                .wait_after_none(None)
+                .map_err(RecvError::from_untimed)?,
         };
         self.take(0, index, RecvError::Corrupt)
     }
@@ -151,7 +156,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         let index = match self.slot_soon() {
             Some(index) => index,
-            None => self.wait_for_slot(Instant::now().checked_add(timeout))?,
+            None => self.wait_after_none(Instant::now().checked_add(timeout))?,
         };
         self.take(0, index, RecvTimeoutError::Corrupt)
     }
@@ -394,16 +399,21 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             } else {
                 self.slot_now()
             };
-            let index = match soon {
-                Some(index) => index,
-                None => match self.slot_behind_claim_or_end() {
-                    Ok(index) => index,
-                    Err(None) if wait => match self.wait(None) {
-                        Ok(index) => index,
-                        Err(_) => return None,
-                    },
-                    Err(_) => return None,
-                },
+            let found = match soon {
+                Some(index) => Ok(index),
+                None => self.slot_behind_claim_or_end(),
+            };
+            let found = match found {
+                Err(None) if wait => self.wait(None).map_err(Some),
+                found => found,
+            };
+            let index = match found {
+                Ok(index) => index,
+                Err(stop) => {
+                    // Other ends are still there when the next call looks.
+                    self.is_stuck_untold = matches!(stop, Some(Stop::Stuck));
+                    return None;
+                }
             };
             if let Ok(message) = self.take(0, index, |invalid| invalid) {
                 return Some(message);
@@ -499,6 +509,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     #[inline(always)]
     pub(super) fn release(&mut self, count: u64) {
         self.consumer.release(count);
+        if self.consumer.has_stirred() {
+            self.endpoint.call_everybody(self.consumer.ring());
+        }
         if K::RECEIVERS_SHARE {
             let counter = &self.endpoint.counters().messages;
             counter.store(self.consumer.position(), Ordering::Relaxed);

@@ -5,16 +5,17 @@ use super::endpoint::{Endpoint, Habits, Stop, count};
 use super::in_place::Reservation;
 use super::participants::{Participant, Peer, participants};
 use super::standoff::look_away;
+use super::standstill::Standstill;
 use super::{Kind, ManySenders, Spsc};
 use crate::error::{OpenError, Role, SendError, SendTimeoutError, TrySendError};
 use crate::layout::attention;
 use crate::message::ShmMessage;
-use crate::ring::Produce;
+use crate::ring::{Look, Produce};
 use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::{Fault, Ordering, planted};
 use crate::sys::fork::Token;
-use crate::wait::{ALL, Waker};
+use crate::wait::{ALL, SLICE, Waker};
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -40,6 +41,7 @@ pub struct Sender<T: ShmMessage, K: Kind = Spsc> {
     token: Token,
     /// Messages sent, where that is counted.
     sent: u64,
+    standstill: Standstill,
     endpoint: Endpoint,
     not_sync: PhantomData<Cell<()>>,
 }
@@ -59,6 +61,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
             waker: endpoint.waker(),
             token,
             sent: 0,
+            standstill: Standstill::default(),
             endpoint,
             not_sync: PhantomData,
         }
@@ -110,6 +113,8 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         // memory first on the fast way, too.
         let index = match self.try_slot() {
             Ok(index) => index,
+            // Not once more.
+            Err(TrySendError::Stuck(())) => return Err(SendError::Stuck(message)),
             Err(_) => match self.slot(None) {
                 Ok(index) => index,
                 Err(error) => return Err(SendError::from_untimed(error).map(|()| message)),
@@ -294,10 +299,27 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
         if planted(Fault::PublishEarly) && slot.is_some() {
             self.producer.publish();
         }
-        slot.ok_or_else(|| match self.producer.is_stuck() {
-            true => TrySendError::Stuck(()),
-            false => TrySendError::Full(()),
-        })
+        match slot {
+            Some(index) => Ok(index),
+            None if K::RECEIVERS_SHARE => self.slot_of_the_dead(),
+            None => Err(TrySendError::Full(())),
+        }
+    }
+
+    /// The slot to fill next, after there was none: if there has been none for some time, and the dead have some. For kinds in which
+    /// no receiver would come upon that.
+    #[cold]
+    fn slot_of_the_dead(&mut self) -> Result<usize, TrySendError<()>> {
+        if self.producer.is_stuck() {
+            return Err(TrySendError::Stuck(()));
+        }
+        if !self.standstill.lasts(self.sent, SLICE) {
+            return Err(TrySendError::Full(()));
+        }
+        match look::<T, K>(&mut self.producer, &self.endpoint) {
+            Look::Stuck => Err(TrySendError::Stuck(())),
+            _ => self.producer.slot().ok_or(TrySendError::Full(())),
+        }
     }
 
     /// The slot to fill next, waited for.
@@ -406,6 +428,9 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     #[inline(always)]
     fn notify(&mut self, messages: u64) {
         let most = if K::RECEIVERS_SHARE { messages } else { ALL };
+        if self.producer.has_stirred() {
+            self.endpoint.call_everybody(self.producer.ring());
+        }
         if self.waker.notify(self.producer.call(), most) {
             count(&self.endpoint.counters().wakes);
         }
@@ -425,7 +450,7 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
             &mut self.producer,
             deadline,
             |producer| producer.has_room(),
-            |producer, endpoint| producer.look(|owner| endpoint.is_dead(Role::Sender, owner)),
+            look::<T, K>,
             |producer| waker.notify_surely(producer.call()),
         );
         if let Err(stop @ Stop::NameLost) = &waited {
@@ -438,6 +463,15 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     pub fn name(&self) -> &str {
         self.endpoint.segment().object().name()
     }
+}
+
+/// Looks for room, past the dead.
+fn look<T: ShmMessage, K: Kind>(producer: &mut K::Producer<T>, endpoint: &Endpoint) -> Look {
+    let look = producer.look(|owner| endpoint.is_dead::<K>(owner));
+    if producer.has_stirred() {
+        endpoint.call_everybody(producer.ring());
+    }
+    look
 }
 
 impl<T: ShmMessage, K: ManySenders> Sender<T, K> {

@@ -41,31 +41,31 @@
 //! **Order.** A message is queued behind all that were queued before: what was sent before another one was begun arrives first.
 //! What is given back goes to the front.
 //!
-//! **Death.** A slot that somebody dead has claimed is freed, and a message that he has borrowed is given back: by who waits for
-//! room or for a message ([`Producer::look`], [`Consumer::look`]), and by the next holder of his index before he
+//! **Death.** A slot that somebody dead has claimed is freed, and a message that he has borrowed is given back: by who finds no room
+//! or no message for some time ([`Producer::look`], [`Consumer::look`]), and by the next holder of his index before he
 //! joins ([`sweep`]). The kernel is asked whether he is dead *with the mutex held*: if he is, then his next one has not claimed
 //! anything yet, since for that he would have to hold the mutex after us.
 
+mod ends;
 mod inside;
 
-use super::{
-    Ahead, Consume, Look, OWNER, POSITION_SHIFT, Produce, Ring, STATE_SHIFT, Slots, claimed,
-    initial, published, skipped,
-};
-use crate::layout::{Ledger, MAX_PARTICIPANTS};
+pub(crate) use ends::{Consumer, Producer};
+
+use super::{OWNER, Ring, STATE_SHIFT, Slots, initial, published, skipped};
+use crate::layout::Ledger;
 use crate::sync::{AtomicU32, AtomicU64, Fault, Ordering, order, planted};
 use crate::sys::mutex::Sort;
 use inside::Inside;
-use std::collections::VecDeque;
-use std::mem;
-use std::ops::Range;
 use std::time::Duration;
 
-/// How long to wait for the mutex, which is held for some instructions, or for as long as it takes to look at all slots.
+/// How long to wait for the mutex to get something to do.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for it where the rest can be left to whoever has it next.
+const MOMENT: Duration = Duration::from_millis(10);
 
 const FREE: u64 = initial(0);
 const STATE: u64 = 3 << STATE_SHIFT;
+
 const fn filled(owner: u32) -> u64 {
     skipped(0) | owner as u64 & OWNER
 }
@@ -161,7 +161,7 @@ impl<S: Slots> Locked<S> {
 
     /// How many slots are free, as far as can be seen without the mutex.
     fn free(&self) -> u64 {
-        let free = self.ledger().free.0.load(Ordering::Relaxed);
+        let free = self.ledger().free.0.slots.load(Ordering::Relaxed);
         free.min(self.ring.capacity())
     }
 
@@ -176,11 +176,24 @@ impl<S: Slots> Locked<S> {
         self.ring.slots.stamp(slot)
     }
 
+    /// Whether somebody has handed a slot on who could not go on with it, as far as can be seen without the mutex.
+    fn is_unsettled(&self) -> bool {
+        self.ledger().free.0.unsettled.load(Ordering::Relaxed) != 0
+    }
+
     /// Fills or finishes a slot.
     fn hand_on(&self, slot: usize, stamp: u64) {
-        // Release: the message was written, or read, before. Pairs with Acquire in `shown`, and in `Inside::settle_own`.
+        // Release: the message was written, or read, before. Pairs with Acquire in `shown`.
         let release = order(Ordering::Release, Fault::HandedOnRelaxed);
         self.stamp(slot).store(stamp, release);
+    }
+
+    /// Leaves what was handed on to whoever has the mutex next.
+    #[cold]
+    fn leave_unsettled(&self) {
+        // Release: what was handed on is visible to who takes note of this. Pairs with Acquire in `enter`.
+        let unsettled = &self.ledger().free.0.unsettled;
+        unsettled.store(1, Ordering::Release);
     }
 
     /// What the stamp of a slot says, and all of it. What fits nothing is free.
@@ -200,17 +213,56 @@ impl<S: Slots> Locked<S> {
         (shown, stamp)
     }
 
-    /// Takes the mutex. None if it can't be had.
-    fn enter(&self) -> Option<Inside<'_, S>> {
-        let held = self.ledger().mutex.0.lock(self.sort, PATIENCE).ok()?;
-        let mut inside = Inside { at: self, held };
+    /// Takes the mutex. None if it can't be had in time.
+    fn enter(&self, patience: Duration) -> Option<Inside<'_, S>> {
+        let held = self.ledger().mutex.0.lock(self.sort, patience).ok()?;
+        let mut inside = Inside::new(self, held);
         if inside.held.owner_died() {
             if !planted(Fault::NotRebuilt) {
                 inside.rebuild();
             }
             inside.held.make_consistent();
         }
+        let unsettled = &self.ledger().free.0.unsettled;
+        // Acquire: pairs with Release in `leave_unsettled`.
+        if unsettled.load(Ordering::Relaxed) != 0 && unsettled.swap(0, Ordering::Acquire) != 0 {
+            inside.settle_all();
+        }
         Some(inside)
+    }
+
+    /// Looks at all slots, without the mutex, for what is in somebody's hand.
+    fn survey(&self, mut is_dead: impl FnMut(u32) -> bool) -> Survey {
+        let (mut survey, mut in_hand) = (Survey::default(), 0);
+        let all = self.ring.capacity();
+        if self.queued() + self.free() == all {
+            return survey;
+        }
+        for slot in 0..all as usize {
+            match self.shown(slot).0 {
+                Shown::Claimed(owner) if is_dead(owner) => survey.is_amiss = true,
+                Shown::Borrowed(owner) if is_dead(owner) => survey.is_amiss = true,
+                Shown::Claimed(_) => in_hand += 1,
+                Shown::Borrowed(_) => {
+                    in_hand += 1;
+                    survey.is_read = true;
+                }
+                // Anybody can go on with these.
+                Shown::Filled | Shown::Finished => survey.is_amiss = true,
+                Shown::Queued => survey.is_read = true,
+                Shown::Free => {}
+            }
+        }
+        // Somebody may have died with the mutex held; or it changed while we looked.
+        survey.is_amiss |= self.queued() + self.free() + in_hand != all;
+        survey
+    }
+
+    /// Does `act` with the mutex held.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn stand_with_the_mutex(&self, act: impl FnOnce()) {
+        let _inside = self.enter(PATIENCE).unwrap();
+        act();
     }
 
     /// Messages that nobody has received, those that somebody is about to among them. Looks at every slot.
@@ -225,292 +277,24 @@ impl<S: Slots> Locked<S> {
     }
 }
 
-/// Settles what a dead holder of the index `owner` had in hand. To be called by the index's new holder, before it takes part.
-/// True if there was something, or the mutex can't be had and nobody knows.
+/// What is in the hands of owners.
+#[derive(Default)]
+struct Survey {
+    /// Something is to be done about it, with the mutex held.
+    is_amiss: bool,
+    /// Some message is, or was a moment ago, in the hands of somebody who lives.
+    is_read: bool,
+}
+
+/// Settles what a dead holder of the index `owner` had in hand. To be called by the index's new holder, as soon as it is that. If
+/// the mutex can't be had in a moment, the new holder does it when it first has it. True if others may go on by that.
 pub(crate) fn sweep<S: Slots>(locked: &Locked<S>, owner: u32) -> bool {
     if planted(Fault::NoSweep) {
         return false;
     }
-    let inside = locked.enter();
-    inside.is_none_or(|inside| inside.bury(|index| index == owner))
-}
-
-/// One producer's private side.
-pub(crate) struct Producer<S> {
-    locked: Locked<S>,
-    /// The participant's index.
-    owner: u32,
-    /// The slot that is claimed and not filled.
-    open: Option<usize>,
-    /// The slot that is filled and not queued, since the mutex could not be had.
-    owed: Option<usize>,
-    is_stuck: bool,
-}
-
-impl<S: Slots> Producer<S> {
-    /// Takes part as `owner`. A predecessor by that index is gone, by the kernel's word, and what it had in hand was settled: by
-    /// itself when it left, or by [`sweep`].
-    pub(crate) fn join(locked: Locked<S>, owner: u32) -> Self {
-        debug_assert!(owner < locked.senders);
-        Self {
-            locked,
-            owner,
-            open: None,
-            owed: None,
-            is_stuck: false,
-        }
-    }
-
-    /// The ring, with the mutex held, and with what was left to do done.
-    fn enter(&mut self) -> Option<Inside<'_, S>> {
-        let inside = self.locked.enter();
-        self.is_stuck = inside.is_none();
-        let inside = inside?;
-        if let Some(slot) = self.owed.take() {
-            inside.settle_own(slot, filled(self.owner));
-        }
-        Some(inside)
-    }
-}
-
-impl<S: Slots> Produce for Producer<S> {
-    type Slots = S;
-
-    fn ring(&self) -> &Ring<S> {
-        &self.locked.ring
-    }
-
-    /// Asked again without a publish in between, it answers the same slot.
-    #[inline]
-    fn slot(&mut self) -> Option<usize> {
-        self.is_stuck = false;
-        if self.open.is_none() && self.locked.free() > 0 {
-            let owner = self.owner;
-            let slot = self.enter()?.reserve(owner);
-            self.open = slot;
-        }
-        self.open
-    }
-
-    #[inline]
-    fn publish(&mut self) {
-        let Some(slot) = self.open.take() else {
-            debug_assert!(false, "published without a slot");
-            return;
-        };
-        self.locked.hand_on(slot, filled(self.owner));
-        if !planted(Fault::NotQueued) {
-            // One that is owed already is older; both can't be, since the mutex was had for this slot.
-            self.owed = Some(slot);
-            let _ = self.enter();
-        }
-    }
-
-    /// Frees the slot. True if others may be waiting for that.
-    #[cold]
-    fn abandon(&mut self) -> bool {
-        let (open, owner) = (self.open, self.owner);
-        let Some(inside) = self.enter() else {
-            return false;
-        };
-        let Some(slot) = open.filter(|_| !planted(Fault::ClaimForgotten)) else {
-            return false;
-        };
-        let is_ours = inside.at.stamp(slot).load(Ordering::Relaxed) == claimed(0, owner);
-        if is_ours {
-            inside.release(slot);
-        }
-        drop(inside);
-        self.open = None;
-        is_ours
-    }
-
-    fn has_room(&self) -> bool {
-        self.open.is_some() || self.locked.free() > 0
-    }
-
-    /// Looks for room, after it has freed what the dead have claimed.
-    fn look(&mut self, is_dead: impl Fn(u32) -> bool) -> Look {
-        if self.has_room() {
-            return Look::Ready;
-        }
-        // What receivers have borrowed is theirs to give back.
-        let is_gone = asked_once(0..self.locked.senders, is_dead);
-        let Some(inside) = self.enter() else {
-            return Look::Stuck;
-        };
-        inside.bury(is_gone);
-        drop(inside);
-        if self.has_room() {
-            Look::Ready
-        } else {
-            Look::Nothing
-        }
-    }
-
-    fn is_stuck(&self) -> bool {
-        self.is_stuck
-    }
-
-    /// Counts messages that are being written or read as well.
-    fn len(&self) -> u64 {
-        self.locked.ring.capacity() - self.locked.free()
-    }
-}
-
-/// Asks whether one of these `owners` is dead, once for each, when it is needed: with the mutex held. The others are not.
-fn asked_once(owners: Range<u32>, is_dead: impl Fn(u32) -> bool) -> impl FnMut(u32) -> bool {
-    let mut answers = Vec::new();
-    if planted(Fault::AskedUnlocked) {
-        answers.extend(owners.clone().map(|owner| (owner, is_dead(owner))));
-    }
-    move |owner| {
-        if !owners.contains(&owner) {
-            return false;
-        }
-        let known = answers.iter().find(|(index, _)| *index == owner);
-        known.map_or_else(|| is_dead(owner), |(_, answer)| *answer)
-    }
-}
-
-/// One consumer's private side.
-pub(crate) struct Consumer<S> {
-    locked: Locked<S>,
-    /// The participant's index.
-    owner: u32,
-    /// Slots that are borrowed, the first one is the front.
-    hand: VecDeque<usize>,
-    /// Slots that are finished and not free, since the mutex could not be had.
-    owed: Vec<usize>,
-    received: u64,
-    is_stuck: bool,
-}
-
-impl<S: Slots> Consumer<S> {
-    /// Takes part as `owner`, as in [`Producer::join`].
-    pub(crate) fn join(locked: Locked<S>, owner: u32) -> Self {
-        debug_assert!(owner >= locked.senders);
-        Self {
-            locked,
-            owner,
-            hand: VecDeque::new(),
-            owed: Vec::new(),
-            received: 0,
-            is_stuck: false,
-        }
-    }
-
-    fn enter(&mut self) -> Option<Inside<'_, S>> {
-        let inside = self.locked.enter();
-        self.is_stuck = inside.is_none();
-        let inside = inside?;
-        for slot in self.owed.drain(..) {
-            inside.settle_own(slot, finished(self.owner));
-        }
-        Some(inside)
-    }
-
-    /// Borrows one more message.
-    fn borrow(&mut self) -> Option<usize> {
-        self.is_stuck = false;
-        if self.locked.queued() == 0 {
-            return None;
-        }
-        let owner = self.owner;
-        let slot = self.enter()?.borrow(owner)?;
-        self.hand.push_back(slot);
-        Some(slot)
-    }
-}
-
-impl<S: Slots> Consume for Consumer<S> {
-    type Slots = S;
-
-    fn ring(&self) -> &Ring<S> {
-        &self.locked.ring
-    }
-
-    /// Borrows the message at the front of the queue, if none is in hand.
-    #[inline]
-    fn slot(&mut self) -> Option<usize> {
-        match self.hand.front() {
-            Some(&slot) => Some(slot),
-            None => self.borrow(),
-        }
-    }
-
-    /// Borrows what it answers.
-    fn ahead(&mut self, ahead: u64) -> Ahead {
-        let known = self.hand.get(ahead as usize).copied();
-        match known.or_else(|| self.borrow()) {
-            Some(slot) => Ahead::Message(slot),
-            None => Ahead::Nothing,
-        }
-    }
-
-    fn release(&mut self, count: u64) {
-        let count = self.hand.len().min(count as usize);
-        for slot in self.hand.drain(..count) {
-            self.locked.hand_on(slot, finished(self.owner));
-            self.owed.push(slot);
-        }
-        self.received = self.received.wrapping_add(count as u64);
-        let _ = self.enter();
-    }
-
-    fn position(&self) -> u64 {
-        self.received
-    }
-
-    fn is_full(&self) -> bool {
-        self.locked.free() == 0
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Those in hand, and those that nobody has in hand.
-    fn len(&self) -> u64 {
-        self.locked.queued() + self.hand.len() as u64
-    }
-
-    /// Looks for a message, after it has given back what the dead have borrowed.
-    fn look(&mut self, is_dead: impl Fn(u32) -> bool) -> Look {
-        if !self.hand.is_empty() {
-            return Look::Ready;
-        }
-        // What senders have claimed is theirs to free.
-        let is_gone = asked_once(self.locked.senders..MAX_PARTICIPANTS, is_dead);
-        let Some(inside) = self.enter() else {
-            return Look::Stuck;
-        };
-        inside.bury(is_gone);
-        drop(inside);
-        match self.slot() {
-            Some(_) => Look::Ready,
-            None if self.is_stuck => Look::Stuck,
-            None => Look::Nothing,
-        }
-    }
-
-    fn is_stuck(&self) -> bool {
-        self.is_stuck
-    }
-
-    /// Gives back what is in hand.
-    #[cold]
-    fn abandon(&mut self) -> bool {
-        let (hand, owner) = (mem::take(&mut self.hand), self.owner);
-        let Some(inside) = self.enter() else {
-            return false;
-        };
-        for &slot in hand.iter().rev() {
-            let stamp = inside.at.stamp(slot).load(Ordering::Relaxed);
-            if stamp == borrowed(stamp >> POSITION_SHIFT, owner) {
-                inside.give_back(slot);
-            }
-        }
-        !hand.is_empty()
-    }
+    let inside = locked.enter(MOMENT);
+    inside.is_some_and(|mut inside| {
+        inside.bury(|index| index == owner);
+        inside.has_stirred
+    })
 }

@@ -23,7 +23,7 @@ use crate::schema::Schema;
 use crate::sync::Ordering;
 use crate::sync::{Fault, planted};
 use crate::sys::map::{Mapping, page_size};
-use crate::sys::{fork, lock, process};
+use crate::sys::{fork, lock, mutex, process};
 use crate::wait::{READY, ROOM, Wait, Waker};
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, fstat};
@@ -340,6 +340,13 @@ fn join(request: &Request) -> Result<Attempt, OpenError> {
         Inspected::Fits(header) => header,
         Inspected::Replace(condition) => return replace(object, &file, condition),
     };
+    if header.shape().has_mutex() && !mutex::is_for_this_thread() {
+        return Err(OpenError::Os {
+            action: "using the mutex, in a process that was made by a bare clone(2) (make it by fork, which tells the C library), of",
+            path: object.to_string(),
+            source: Errno::EOPNOTSUPP.into(),
+        });
+    }
     let own = match object.open() {
         Ok(own) => own,
         Err(Errno::ENOENT) => return Ok(Attempt::Again),

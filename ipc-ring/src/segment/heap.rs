@@ -6,7 +6,7 @@
 )]
 
 use super::first_stamp;
-use crate::layout::{Apart, Entry, Ledger, Side, Slot};
+use crate::layout::{Apart, Entry, Free, Ledger, Side, Slot};
 use crate::message::ShmMessage;
 #[cfg(not(loom))]
 use crate::ring::Slots as _;
@@ -163,7 +163,10 @@ impl<T: ShmMessage> HeapLocked<T> {
     pub(crate) fn new(capacity: u64, origin: u64, senders: u32) -> Self {
         let ledger = Box::new(Ledger {
             mutex: Apart(Mutex::new()),
-            free: Apart(AtomicU64::new(capacity)),
+            free: Apart(Free {
+                slots: AtomicU64::new(capacity),
+                unsettled: AtomicU64::new(0),
+            }),
         });
         #[cfg(not(loom))]
         ledger.mutex.0.begin(Sort::default());
@@ -207,7 +210,7 @@ impl<T: ShmMessage> HeapLocked<T> {
         let word = match place {
             0 => &self.heap.receivers().position.0,
             1 => &self.heap.senders().position.0,
-            2 => &self.ledger.free.0,
+            2 => &self.ledger.free.0.slots,
             place if place - 3 < capacity => {
                 self.order[place - 3].store(value as u32, Ordering::Relaxed);
                 return;

@@ -273,7 +273,8 @@ impl Places {
         // for the mutex.
         let Ledger { mutex, free } = unsafe { self.ledger().as_ref() };
         mutex.0.begin(self.sort());
-        free.0.store(header.capacity, Ordering::Relaxed);
+        free.0.slots.store(header.capacity, Ordering::Relaxed);
+        free.0.unsettled.store(0, Ordering::Relaxed);
         // The slots are in the order in which they lie, from the first position on.
         for position in 0..header.capacity {
             let place = header.origin.wrapping_add(position) & (header.capacity - 1);

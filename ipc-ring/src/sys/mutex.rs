@@ -4,10 +4,11 @@
 //! (EOWNERDEAD), repairs what it guards, and says so before it unlocks: otherwise nobody could lock it again, ever.
 //!
 //! The owner is known to the kernel by the thread's number: all who use one must be of the same pid namespace, or a thread that
-//! ends could be taken for another one's owner. And a held mutex is a member of a list that runs through its owner's memory: who
-//! can write the segment can forge those links, and make others write where they did not want to. They trust each other. What is
-//! looked at is that it is still the sort of mutex that was made: for other sorts the C library ends the process at what it does
-//! not expect.
+//! ends could be taken for another one's owner. And the kernel may look at the mutex until the call that unlocks it has returned: no
+//! mapping of it goes earlier, since each handle has one of its own, which goes with it. And a held mutex is a member of a list that
+//! runs through its owner's memory: who can write the segment can forge those links, and make others write where they did not want
+//! to, or end. They trust each other. What is looked at is that it is still the sort of mutex that was made: for other sorts the C
+//! library ends the process at what it does not expect.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) struct Sort {
 }
 
 #[cfg(not(loom))]
-pub(crate) use real::Held;
+pub(crate) use real::{Held, is_for_this_thread};
 
 #[cfg(not(loom))]
 mod real {
@@ -42,16 +43,18 @@ mod real {
     use crate::sys::clock::{self, deadline};
     use nix::errno::Errno;
     use nix::sys::signal::kill;
-    use nix::unistd::Pid;
+    use nix::unistd::{Pid, gettid};
     #[cfg(test)]
     use std::mem::ManuallyDrop;
     use std::mem::MaybeUninit;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Instant;
+    use std::thread;
 
     /// What it guards takes a moment, shorter than falling asleep: so often it is tried before that.
     const TRIES: u32 = 64;
+    /// How long to sleep without trying again.
+    const SLICE: Duration = Duration::from_millis(10);
     /// Of the sort within the mutex, where the C library has it on 64-bit machines; it "must stay at this position" for what was
     /// initialised at compile time.
     const SORT_OFFSET: usize = 16;
@@ -65,6 +68,7 @@ mod real {
     /// The mutex, held by this thread; unlocked when dropped.
     pub(crate) struct Held<'a> {
         mutex: &'a Mutex,
+        sort: Sort,
         owner_died: bool,
     }
 
@@ -84,6 +88,30 @@ mod real {
             // SAFETY: zeros are what new memory of a segment is.
             unsafe { std::mem::zeroed() }
         }
+    }
+
+    /// Whether this thread can use such mutexes: whether the C library knows its number, and the kernel the list of those that it
+    /// holds. It does not know of a process that was made by a bare `clone(2)`.
+    pub(crate) fn is_for_this_thread() -> bool {
+        // SAFETY: zeros are what new memory of a segment is.
+        let mutex: Mutex = unsafe { std::mem::zeroed() };
+        mutex.begin(Sort::default());
+        let Ok(held) = mutex.lock(Sort::default(), Duration::ZERO) else {
+            return false;
+        };
+        let owner = mutex.owner();
+        drop(held);
+        owner.cast_signed() == gettid().as_raw() && has_robust_list()
+    }
+
+    /// Whether the kernel has the list of the robust mutexes that this thread holds.
+    fn has_robust_list() -> bool {
+        let (mut head, mut len) = (0_usize, 0_usize);
+        // SAFETY: a system call that writes two words.
+        let result =
+            unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+        // Who may not ask does not know.
+        result != 0 || head != 0
     }
 
     impl Mutex {
@@ -111,6 +139,11 @@ mod real {
 
         /// Whether it says that it is of this sort.
         fn is_of(&self, sort: Sort) -> bool {
+            self.word_of_sort().load(Ordering::Relaxed) == Self::word_for(sort)
+        }
+
+        /// What a mutex of this sort says.
+        fn word_for(sort: Sort) -> u32 {
             static PLAIN: OnceLock<u32> = OnceLock::new();
             static INHERITING: OnceLock<u32> = OnceLock::new();
             let known = if sort.inherits_priority {
@@ -124,7 +157,7 @@ mod real {
                 mutex.begin(sort);
                 mutex.word_of_sort().load(Ordering::Relaxed)
             };
-            self.word_of_sort().load(Ordering::Relaxed) == *known.get_or_init(new)
+            *known.get_or_init(new)
         }
 
         fn word_of_sort(&self) -> &AtomicU32 {
@@ -140,26 +173,41 @@ mod real {
             if !self.is_of(sort) {
                 return Err(Unlocked::Damaged);
             }
-            let mut result = self.try_lock();
-            for _ in 0..TRIES {
-                if result != libc::EBUSY {
-                    break;
-                }
-                spin_loop();
-                result = self.try_lock();
-            }
+            let mut result = self.try_hard();
             if result == libc::EBUSY {
                 if sort.inherits_priority && !self.has_owner() {
                     return Err(Unlocked::Damaged);
                 }
                 result = self.lock_in_time(patience);
             }
-            match result {
-                0 => Ok(self.held(false)),
-                libc::EOWNERDEAD => Ok(self.held(true)),
-                libc::EBUSY | libc::ETIMEDOUT => Err(Unlocked::InTime),
-                _ => Err(Unlocked::Damaged),
+            let held = match result {
+                0 => self.held(sort, false),
+                libc::EOWNERDEAD => self.held(sort, true),
+                libc::EBUSY | libc::ETIMEDOUT => return Err(Unlocked::InTime),
+                _ => return Err(Unlocked::Damaged),
+            };
+            // Where priorities are inherited, the C library takes a mutex for its own whose owner is said to have died, though the
+            // kernel has not heard of that owner.
+            if sort.inherits_priority && self.owner() != gettid().as_raw().cast_unsigned() {
+                return Err(Unlocked::Damaged);
             }
+            Ok(held)
+        }
+
+        /// Unlocks it, whatever it says: until that is done, this thread's list of mutexes leads through it, and whoever locks the
+        /// next one would write there, though the mapping may be gone.
+        fn unlock(&self, sort: Sort) {
+            // SAFETY: this thread holds the mutex.
+            let unlock = || unsafe { libc::pthread_mutex_unlock(self.inner.get()) };
+            if self.is_of(sort) && unlock() == 0 {
+                return;
+            }
+            // Somebody has scribbled there.
+            let own = gettid().as_raw().cast_unsigned();
+            self.word().store(own, Ordering::Relaxed);
+            self.word_of_sort()
+                .store(Self::word_for(sort), Ordering::Relaxed);
+            unlock();
         }
 
         /// Whether there is a thread such as the mutex says that it holds it; or nobody holds it any more. Where priorities are
@@ -167,16 +215,28 @@ mod real {
         /// held takes its number away.)
         #[cold]
         fn has_owner(&self) -> bool {
-            // SAFETY: the mutex begins with that word, aligned.
-            let word = unsafe { &*self.inner.get().cast::<AtomicU32>() };
-            let owner = (word.load(Ordering::Relaxed) & libc::FUTEX_TID_MASK).cast_signed();
+            let first = self.owner();
             // No signal: whether it could be sent. EPERM says that there is somebody.
-            owner == 0 || kill(Pid::from_raw(owner), None) != Err(Errno::ESRCH)
+            let is_none =
+                first != 0 && kill(Pid::from_raw(first.cast_signed()), None) == Err(Errno::ESRCH);
+            // Who has ended meanwhile has left it.
+            !is_none || self.owner() != first
         }
 
-        fn held(&self, owner_died: bool) -> Held<'_> {
+        /// The number of the thread that holds it, with what the kernel needs to know.
+        fn word(&self) -> &AtomicU32 {
+            // SAFETY: the mutex begins with it, aligned; it is changed atomically.
+            unsafe { &*self.inner.get().cast::<AtomicU32>() }
+        }
+
+        fn owner(&self) -> u32 {
+            self.word().load(Ordering::Relaxed) & libc::FUTEX_TID_MASK
+        }
+
+        fn held(&self, sort: Sort, owner_died: bool) -> Held<'_> {
             Held {
                 mutex: self,
+                sort,
                 owner_died,
             }
         }
@@ -186,31 +246,40 @@ mod real {
             unsafe { libc::pthread_mutex_trylock(self.inner.get()) }
         }
 
+        /// In slices: whoever unlocks wakes one of those who wait, and if that one ends or stands still, or somebody who tried took
+        /// the mutex before him, the others sleep on beside a free mutex. And who was stopped himself has not waited all the time.
         fn lock_in_time(&self, patience: Duration) -> libc::c_int {
-            let until = deadline(patience);
-            // SAFETY: as in `try_lock`; the deadline outlives the call.
-            let result =
-                unsafe { pthread_mutex_clocklock(self.inner.get(), clock::ID, &raw const until) };
-            match result {
-                // Who unlocked may have been killed before it woke us (Linux before 5.5).
-                libc::ETIMEDOUT => self.try_lock(),
-                // Priority inheritance by the monotonic clock takes Linux 5.14 and glibc 2.34.
-                libc::EINVAL => self.try_for(patience),
-                result => result,
-            }
-        }
-
-        /// The same by trying again and again, which lends nobody a priority.
-        #[cold]
-        fn try_for(&self, patience: Duration) -> libc::c_int {
-            let begun = Instant::now();
-            loop {
-                let result = self.try_lock();
-                if result != libc::EBUSY || begun.elapsed() >= patience {
+            let slices = patience.as_nanos().div_ceil(SLICE.as_nanos());
+            for _ in 0..slices {
+                let until = deadline(SLICE);
+                // SAFETY: as in `try_lock`; the deadline outlives the call.
+                let result = unsafe {
+                    pthread_mutex_clocklock(self.inner.get(), clock::ID, &raw const until)
+                };
+                match result {
+                    libc::ETIMEDOUT => {}
+                    // Priority inheritance by the monotonic clock takes Linux 5.14 and glibc 2.34: without, who waits tries
+                    // again and again, and lends nobody a priority.
+                    libc::EINVAL => thread::sleep(SLICE),
+                    result => return result,
+                }
+                let result = self.try_hard();
+                if result != libc::EBUSY {
                     return result;
                 }
-                std::thread::yield_now();
             }
+            libc::ETIMEDOUT
+        }
+
+        fn try_hard(&self) -> libc::c_int {
+            for _ in 0..TRIES {
+                let result = self.try_lock();
+                if result != libc::EBUSY {
+                    return result;
+                }
+                spin_loop();
+            }
+            libc::EBUSY
         }
     }
 
@@ -253,8 +322,7 @@ mod real {
             if std::thread::panicking() {
                 return;
             }
-            // SAFETY: this thread holds the mutex.
-            unsafe { libc::pthread_mutex_unlock(self.mutex.inner.get()) };
+            self.mutex.unlock(self.sort);
         }
     }
 
@@ -270,7 +338,6 @@ mod real {
     #[cfg(test)]
     mod tests {
         use super::*;
-        use std::thread;
 
         const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -350,9 +417,7 @@ mod real {
         fn an_owner_that_is_made_up_is_not_waited_for_without_end() {
             each_sort(|sort, mutex| {
                 // The number of a thread that is none, as if it held the mutex.
-                // SAFETY: the mutex begins with that word.
-                let word = unsafe { &*mutex.inner.get().cast::<AtomicU32>() };
-                word.store(0x3fff_fff0, Ordering::Relaxed);
+                mutex.word().store(0x3fff_fff0, Ordering::Relaxed);
                 assert!(mutex.lock(sort, PATIENCE).is_err());
             });
         }

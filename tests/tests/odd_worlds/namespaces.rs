@@ -3,7 +3,9 @@
 use crate::survivors::{ROLES, arguments, survivors_of};
 use crate::victim::waits;
 use ipc_ring::{OpenError, Role};
-use ipc_ring_tests::{AnyKind, Parent, Stage, for_all_kinds, of_any_kind, skip, state_of};
+use ipc_ring_tests::{
+    AnyKind, Parent, Stage, for_kinds_without_a_mutex, of_any_kind, skip, state_of,
+};
 use std::process;
 
 /// Everybody's.
@@ -85,6 +87,6 @@ fn processes_of_equal_pids_in_several_namespaces_are_not_taken_for_each_other<K:
     }
 }
 
-for_all_kinds! {
+for_kinds_without_a_mutex! {
     processes_of_equal_pids_in_several_namespaces_are_not_taken_for_each_other(survives, waits);
 }

@@ -2,19 +2,14 @@
 
 use super::Receiver;
 use crate::channel::Kind;
-use crate::channel::endpoint::{Stop, count, end_unless_found};
+use crate::channel::endpoint::{Endpoint, Stop, count, end_unless_found};
 use crate::error::{RecvTimeoutError, TryRecvError};
 use crate::message::ShmMessage;
 use crate::ring::{Ahead, Consume, Look};
 use crate::sync::spin_loop;
+use crate::wait::SLICE;
+use std::mem;
 use std::time::{Duration, Instant};
-
-/// A claim that we found in the way.
-pub(super) struct Stuck {
-    position: u64,
-    /// When it was found first, or its owner was asked for.
-    since: Instant,
-}
 
 /// How long a claim may be in the way of somebody who never waits, until the kernel is asked whether its owner lives.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -35,7 +30,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     #[inline(always)]
     pub(super) fn slot_soon(&mut self) -> Option<usize> {
         let now = self.slot_now();
-        if now.is_some() {
+        if now.is_some() || self.consumer.is_stuck() {
             return now;
         }
         // Where several receive, nobody lets messages pile up for himself.
@@ -72,17 +67,20 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         if !self.is_current() {
             return Err(TryRecvError::Forked);
         }
+        if mem::take(&mut self.is_stuck_untold) {
+            return Err(TryRecvError::Stuck);
+        }
         self.slot_behind_claim_or_end()
             .map_err(|stop| self.tell(stop))
     }
 
     /// After there was none: the slot to read next, with the end that there is instead.
     pub(super) fn slot_behind_claim_or_end(&mut self) -> Result<usize, Option<Stop>> {
-        if self.consumer.is_stuck() {
-            return Err(Some(Stop::Stuck));
-        }
         if let Some(index) = self.slot_behind_claim() {
             return Ok(index);
+        }
+        if self.consumer.is_stuck() {
+            return Err(Some(Stop::Stuck));
         }
         if K::notify_senders_of_rest::<T>(&mut self.wakers, &self.consumer) {
             count(&self.endpoint.counters().wakes);
@@ -97,33 +95,28 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         }
     }
 
-    /// The slot to read next, if a claim has been in its way for so long that its owner may be dead, and is.
+    /// The slot to read next, if something has been in its way for so long that the dead may have it, and they have.
     pub(super) fn slot_behind_claim(&mut self) -> Option<usize> {
-        self.consumer.claimant()?;
-        let position = self.consumer.position();
-        let now = Instant::now();
-        let found = |stuck: &Stuck| stuck.position == position;
-        match self.stuck.as_ref().filter(|&stuck| found(stuck)) {
-            Some(stuck) if now - stuck.since < PATIENCE => return None,
-            known => {
-                let is_new = known.is_none();
-                let since = now;
-                self.stuck = Some(Stuck { position, since });
-                // Most claims are messages a moment later.
-                if is_new {
-                    return None;
-                }
-            }
+        let patience = if K::RECEIVERS_SHARE {
+            // What others have in hand is in nobody's way.
+            SLICE
+        } else {
+            self.consumer.claimant()?;
+            PATIENCE
+        };
+        // Most claims are messages a moment later.
+        if self.consumer.is_stuck() || !self.standstill.lasts(self.consumer.position(), patience) {
+            return None;
         }
-        self.look_past_the_dead();
-        self.consumer.slot()
+        match self.look_past_the_dead() {
+            Look::Ready => self.consumer.slot(),
+            Look::Nothing | Look::Held | Look::Stuck => None,
+        }
     }
 
     /// Looks for a message, having asked whether those are dead who have claimed what is in the way.
     fn look_past_the_dead(&mut self) -> Look {
-        let endpoint = &self.endpoint;
-        self.consumer
-            .look(|owner| endpoint.is_dead(K::OWNERS_IN_THE_WAY, owner))
+        look::<T, K>(&mut self.consumer, &self.endpoint)
     }
 
     fn tell(&mut self, stop: Option<Stop>) -> TryRecvError {
@@ -141,12 +134,25 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         }
     }
 
+    /// The slot to read next, waited for.
     #[cold]
     pub(super) fn wait_for_slot(
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<usize, RecvTimeoutError> {
-        let stop = match self.slot_or_why_not() {
+        match self.slot_now() {
+            Some(index) => Ok(index),
+            None => self.wait_after_none(deadline),
+        }
+    }
+
+    /// The same, after there was none.
+    #[cold]
+    pub(super) fn wait_after_none(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<usize, RecvTimeoutError> {
+        let stop = match self.slot_behind_claim_or_why_not() {
             Ok(index) => return Ok(index),
             Err(TryRecvError::Empty) => match self.wait(deadline) {
                 Ok(index) => return Ok(index),
@@ -181,9 +187,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
                 &mut self.consumer,
                 deadline,
                 |consumer| consumer.slot().is_some() || consumer.is_stuck(),
-                |consumer, endpoint| {
-                    consumer.look(|owner| endpoint.is_dead(K::OWNERS_IN_THE_WAY, owner))
-                },
+                look::<T, K>,
                 |consumer| K::notify_all_senders::<T>(wakers, consumer),
             )?;
             if self.consumer.is_stuck() {
@@ -194,4 +198,13 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
             }
         }
     }
+}
+
+/// Looks for a message, past the dead.
+fn look<T: ShmMessage, K: Kind>(consumer: &mut K::Consumer<T>, endpoint: &Endpoint) -> Look {
+    let look = consumer.look(|owner| endpoint.is_dead::<K>(owner));
+    if consumer.has_stirred() {
+        endpoint.call_everybody(consumer.ring());
+    }
+    look
 }

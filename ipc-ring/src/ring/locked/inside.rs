@@ -12,12 +12,22 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Inside<'a, S> {
     pub(super) at: &'a Locked<S>,
     pub(super) held: Held<'a>,
+    /// Others may go on by what was done here, besides what was asked for.
+    pub(super) has_stirred: bool,
 }
 
 /// What is written is not what can be: somebody breaks the rules.
 struct Nonsense;
 
-impl<S: Slots> Inside<'_, S> {
+impl<'a, S: Slots> Inside<'a, S> {
+    pub(super) fn new(at: &'a Locked<S>, held: Held<'a>) -> Self {
+        Self {
+            at,
+            held,
+            has_stirred: false,
+        }
+    }
+
     fn capacity(&self) -> u64 {
         self.at.ring.capacity()
     }
@@ -52,7 +62,7 @@ impl<S: Slots> Inside<'_, S> {
     }
 
     fn set_free(&self, free: u64) {
-        Self::store(&self.at.ledger().free.0, free);
+        Self::store(&self.at.ledger().free.0.slots, free);
     }
 
     fn set_order(&self, position: u64, slot: u32) {
@@ -61,44 +71,43 @@ impl<S: Slots> Inside<'_, S> {
     }
 
     /// Does what it is given; once more, if that came upon nonsense, with everything derived anew.
-    fn sanely(&self, act: impl Fn() -> Result<Option<usize>, Nonsense>) -> Option<usize> {
-        act()
-            .or_else(|Nonsense| {
-                self.rebuild();
-                act()
-            })
-            .unwrap_or(None)
+    fn sanely(&mut self, act: impl Fn(&Self) -> Result<Option<usize>, Nonsense>) -> Option<usize> {
+        if let Ok(slot) = act(self) {
+            return slot;
+        }
+        self.rebuild();
+        act(self).unwrap_or(None)
     }
 
     /// Takes a free slot for a sender.
-    pub(super) fn reserve(&self, owner: u32) -> Option<usize> {
-        self.sanely(|| {
-            let Some(free) = self.at.free().checked_sub(1) else {
+    pub(super) fn reserve(&mut self, owner: u32) -> Option<usize> {
+        self.sanely(|this| {
+            let Some(free) = this.at.free().checked_sub(1) else {
                 return Ok(None);
             };
-            let slot = self.slot_at(self.tail().wrapping_add(free));
-            if self.at.shown(slot).0 != Shown::Free {
+            let slot = this.slot_at(this.tail().wrapping_add(free));
+            if this.at.shown(slot).0 != Shown::Free {
                 return Err(Nonsense);
             }
-            self.set_stamp(slot, claimed(0, owner));
-            self.set_free(free);
+            this.set_stamp(slot, claimed(0, owner));
+            this.set_free(free);
             Ok(Some(slot))
         })
     }
 
     /// Takes the message at the front for a receiver.
-    pub(super) fn borrow(&self, owner: u32) -> Option<usize> {
-        self.sanely(|| {
-            if self.at.queued() == 0 {
+    pub(super) fn borrow(&mut self, owner: u32) -> Option<usize> {
+        self.sanely(|this| {
+            if this.at.queued() == 0 {
                 return Ok(None);
             }
-            let head = self.at.head().load(Ordering::Relaxed);
-            let slot = self.slot_at(head);
-            if self.at.stamp(slot).load(Ordering::Relaxed) != published(head) {
+            let head = this.at.head().load(Ordering::Relaxed);
+            let slot = this.slot_at(head);
+            if this.at.stamp(slot).load(Ordering::Relaxed) != published(head) {
                 return Err(Nonsense);
             }
-            self.set_stamp(slot, borrowed(head, owner));
-            self.set_head(head.wrapping_add(1));
+            this.set_stamp(slot, borrowed(head, owner));
+            this.set_head(head.wrapping_add(1));
             Ok(Some(slot))
         })
     }
@@ -129,42 +138,54 @@ impl<S: Slots> Inside<'_, S> {
         self.set_free(free + 1);
     }
 
-    /// Goes on with a slot if its owner has handed it on.
-    fn settle(&self, slot: usize) {
+    /// Goes on with a slot if its owner has handed it on. Whether he has.
+    fn settle(&self, slot: usize) -> bool {
         match self.at.shown(slot).0 {
             Shown::Filled => self.queue(slot),
             Shown::Finished => self.release(slot),
-            Shown::Free | Shown::Claimed(_) | Shown::Queued | Shown::Borrowed(_) => {}
+            Shown::Free | Shown::Claimed(_) | Shown::Queued | Shown::Borrowed(_) => return false,
         }
+        true
     }
 
     /// The same for a slot that the caller has handed on, by this stamp.
-    pub(super) fn settle_own(&self, slot: usize, stamp: u64) {
+    pub(super) fn settle_own(&mut self, slot: usize, stamp: u64) {
         // Relaxed: it is our own, or none.
         if self.at.stamp(slot).load(Ordering::Relaxed) == stamp {
             self.settle(slot);
         }
     }
 
-    /// Goes on with what owners have handed on, and takes back what those have in hand of whom this is said; if anybody has
-    /// something in hand. True if so.
-    pub(super) fn bury(&self, mut is_gone: impl FnMut(u32) -> bool) -> bool {
+    /// The same for all.
+    #[cold]
+    pub(super) fn settle_all(&mut self) {
+        for slot in 0..self.capacity() as usize {
+            self.has_stirred |= self.settle(slot);
+        }
+    }
+
+    /// Goes on with what owners have handed on, and takes back what those have in hand of whom this is said.
+    pub(super) fn bury(&mut self, mut is_gone: impl FnMut(u32) -> bool) {
         if self.at.queued() + self.at.free() == self.capacity() {
-            return false;
+            return;
         }
         let (mut given_back, mut in_hand) = (Vec::new(), 0);
         for slot in 0..self.capacity() as usize {
             match self.at.shown(slot) {
-                (Shown::Claimed(owner), _) if is_gone(owner) => self.release(slot),
+                (Shown::Claimed(owner), _) if is_gone(owner) => {
+                    self.release(slot);
+                    self.has_stirred = true;
+                }
                 (Shown::Borrowed(owner), stamp) if is_gone(owner) => given_back.push((stamp, slot)),
                 (Shown::Claimed(_) | Shown::Borrowed(_), _) => in_hand += 1,
-                _ => self.settle(slot),
+                _ => self.has_stirred |= self.settle(slot),
             }
         }
         // In the order in which they were: relative to the front, since positions wrap.
         let head = published(self.at.head().load(Ordering::Relaxed));
         let behind_head = |stamp: u64| (stamp & !OWNER).wrapping_sub(head).cast_signed();
         given_back.sort_unstable_by_key(|&(stamp, _)| behind_head(stamp));
+        self.has_stirred |= !given_back.is_empty();
         for (_, slot) in given_back.into_iter().rev() {
             self.give_back(slot);
         }
@@ -172,7 +193,6 @@ impl<S: Slots> Inside<'_, S> {
             // Somebody who breaks the rules has written there.
             self.rebuild();
         }
-        true
     }
 
     /// Derives everything anew from the stamps. Who does that may die as well: it changes no stamp but such as nobody has in hand,
@@ -181,7 +201,7 @@ impl<S: Slots> Inside<'_, S> {
     /// Whoever died had stored one stamp at most that the other words do not know of yet. So queued messages lie between one place
     /// before `head` (just given back) and a capacity behind it. Where a peer broke the rules, what does not fit is dropped, and
     /// gaps are closed.
-    pub(super) fn rebuild(&self) {
+    pub(super) fn rebuild(&mut self) {
         let capacity = self.capacity();
         let first = self.at.head().load(Ordering::Relaxed).wrapping_sub(1);
         for position in 0..capacity {
@@ -241,5 +261,7 @@ impl<S: Slots> Inside<'_, S> {
         for slot in slots {
             self.settle(slot);
         }
+        // Nobody knows what the dead one had told whom.
+        self.has_stirred = true;
     }
 }

@@ -8,6 +8,7 @@ use crate::segment::heap::traffic::{fill, read, try_recv, try_send};
 use crate::sync::ends::ends;
 use proptest::prelude::*;
 use std::collections::VecDeque;
+use std::sync::mpsc::channel;
 use std::thread;
 
 const SENDERS: u32 = 3;
@@ -114,16 +115,13 @@ impl Model {
         }
     }
 
-    fn bury_senders(&mut self) {
+    /// False if it does not matter in which order.
+    fn bury(&mut self) -> bool {
         for who in 0..SENDERS as usize {
             if self.is_dead[who] {
                 self.claims[who] = None;
             }
         }
-    }
-
-    /// False if it does not matter in which order.
-    fn bury_receivers(&mut self) -> bool {
         let mut taken = Vec::new();
         for who in 0..RECEIVERS as usize {
             if self.is_dead[SENDERS as usize + who] {
@@ -224,7 +222,7 @@ proptest! {
                         let room = producers[who].has_room();
                         let look = producers[who].look(|owner| model.is_dead[owner as usize]);
                         if !room {
-                            model.bury_senders();
+                            prop_assume!(model.bury());
                         }
                         let room = model.room(capacity) > 0 || model.claims[who].is_some();
                         prop_assert_eq!(look == Look::Ready, room);
@@ -234,7 +232,7 @@ proptest! {
                     if !model.is_dead[SENDERS as usize + who] {
                         let look = consumers[who].look(|owner| model.is_dead[owner as usize]);
                         if model.hands[who].is_empty() {
-                            prop_assume!(model.bury_receivers());
+                            prop_assume!(model.bury());
                             model.take(who);
                         }
                         prop_assert_eq!(look == Look::Ready, !model.hands[who].is_empty());
@@ -456,4 +454,78 @@ fn scribbled_words_and_stamps_cost_messages_and_no_slots() {
         settle(&heap.locked());
         is_whole(&heap, 8);
     });
+}
+
+/// Does `act` while another thread stands still with the mutex held, for longer than anybody waits who leaves things to others.
+fn with_the_mutex_held_by_another<R>(heap: &HeapLocked<u64>, act: impl FnOnce() -> R) -> R {
+    let (lock, locked) = channel();
+    let (unlock, unlocked) = channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            heap.locked().stand_with_the_mutex(|| {
+                lock.send(()).unwrap();
+                unlocked.recv().unwrap();
+            });
+        });
+        locked.recv().unwrap();
+        let result = act();
+        unlock.send(()).unwrap();
+        result
+    })
+}
+
+#[test]
+fn what_is_handed_on_without_the_mutex_is_found_by_whoever_has_it_next_and_first() {
+    let heap = HeapLocked::<u64>::new(4, 0, SENDERS);
+    let (mut one, mut two) = (heap.producer(0), heap.producer(1));
+    let mut consumer = heap.consumer(SENDERS);
+    let slot = one.slot().unwrap();
+    fill(heap.slots(), slot, 10);
+    with_the_mutex_held_by_another(&heap, || one.publish());
+    // What is sent after that comes after it.
+    assert!(try_send(&mut two, heap.slots(), 20));
+    assert_eq!(try_recv(&mut consumer, heap.slots()), Some(10));
+    assert_eq!(try_recv(&mut consumer, heap.slots()), Some(20));
+    for value in 0..4 {
+        assert!(try_send(&mut one, heap.slots(), value));
+    }
+    for ahead in 0..4 {
+        assert!(matches!(consumer.ahead(ahead), Ahead::Message(_)));
+    }
+    with_the_mutex_held_by_another(&heap, || consumer.release(4));
+    assert!(try_send(&mut two, heap.slots(), 30), "there is room");
+    assert_eq!(try_recv(&mut consumer, heap.slots()), Some(30));
+    is_whole(&heap, 4);
+}
+
+#[test]
+fn who_could_not_sweep_when_it_came_does_so_when_it_can() {
+    let heap = HeapLocked::<u64>::new(1, 0, SENDERS);
+    assert!(heap.producer(0).slot().is_some());
+    let mut successor = with_the_mutex_held_by_another(&heap, || {
+        sweep(&heap.locked(), 0);
+        heap.producer(0)
+    });
+    assert_eq!(successor.look(|_| false), Look::Ready);
+    assert!(try_send(&mut successor, heap.slots(), 1));
+    assert!(heap.consumer(SENDERS).slot().is_some());
+    let mut successor = with_the_mutex_held_by_another(&heap, || {
+        sweep(&heap.locked(), SENDERS);
+        heap.consumer(SENDERS)
+    });
+    assert_eq!(successor.look(|_| false), Look::Ready);
+    assert_eq!(try_recv(&mut successor, heap.slots()), Some(1));
+}
+
+#[test]
+fn a_message_in_the_hand_of_somebody_who_lives_may_come_back() {
+    let heap = HeapLocked::<u64>::new(4, 0, SENDERS);
+    let (mut first, mut second) = (heap.consumer(SENDERS), heap.consumer(SENDERS + 1));
+    assert!(try_send(&mut heap.producer(0), heap.slots(), 10));
+    assert!(first.slot().is_some());
+    assert_eq!(second.look(|_| false), Look::Held);
+    assert!(first.abandon());
+    assert_eq!(second.look(|_| false), Look::Ready);
+    second.release(1);
+    assert_eq!(first.look(|_| false), Look::Nothing);
 }
