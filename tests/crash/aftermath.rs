@@ -21,7 +21,12 @@ fn world_at(
     moment: Moment,
 ) -> Result<World, Violation> {
     let operation = scenario.operation;
-    let in_flight = exploration.in_flight(operation);
+    let mut in_flight = exploration.in_flight(operation);
+    if !moment.advanced {
+        // What others send later in the operation was not there.
+        let is_later = |tag| exploration.advance.contains(&Event::Sent(tag));
+        in_flight.takes.retain(|&tag| !is_later(tag));
+    }
     let mut world = exploration.world.clone();
     match moment.phase {
         Phase::Before => {}

@@ -1,6 +1,7 @@
 //! Crash images: the bytes of a segment as a kill would leave them, and the store that merges equal ones.
 #![allow(unsafe_code, reason = "the victim's segment is mapped")]
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fs::{self, File, OpenOptions};
@@ -60,6 +61,11 @@ impl Object {
         fs::read(&path).with_context(|| format!("reading {}", path.display()))
     }
 
+    /// Whether the victim holds its mutex. It stands still.
+    pub(crate) fn is_locked_by(&self, victim: &Victim) -> Result<bool> {
+        Ok(self.exists() && holds_mutex(&self.read()?, victim.thread()))
+    }
+
     pub(crate) fn exists(&self) -> bool {
         fs::symlink_metadata(self.path()).is_ok()
     }
@@ -77,6 +83,36 @@ impl Object {
         }
         fs::remove_file(self.path()).is_ok()
     }
+}
+
+/// Where the header says which kind of ring it is, and where the senders' words begin, with the mutex of a locked ring.
+const KIND: usize = 16;
+const LOCKED: u32 = 4;
+const SENDERS_OFFSET: usize = 96;
+
+/// The word of the mutex in a segment by which the kernel knows its owner, if it has one.
+fn mutex(bytes: &[u8]) -> Option<usize> {
+    let kind = u32::from_ne_bytes(*bytes.get(KIND..)?.first_chunk()?);
+    let senders = u64::from_ne_bytes(*bytes.get(SENDERS_OFFSET..)?.first_chunk()?);
+    (kind == LOCKED).then_some(senders as usize)
+}
+
+/// Whether the thread with this number holds the mutex of the segment.
+pub(crate) fn holds_mutex(bytes: &[u8], thread: u32) -> bool {
+    let word = mutex(bytes).and_then(|at| bytes.get(at..)?.first_chunk());
+    word.is_some_and(|word| u32::from_ne_bytes(*word) & libc::FUTEX_TID_MASK == thread)
+}
+
+/// The segment as the death of the thread with this number leaves it: the kernel says in a robust mutex that its owner has died.
+fn as_its_death_leaves_it(bytes: &[u8], thread: u32) -> Cow<'_, [u8]> {
+    let Some(at) = mutex(bytes).filter(|_| holds_mutex(bytes, thread)) else {
+        return bytes.into();
+    };
+    let mut bytes = bytes.to_vec();
+    let word = u32::from_ne_bytes(*bytes[at..].first_chunk().expect("it was read there"));
+    let word = word & libc::FUTEX_WAITERS | libc::FUTEX_OWNER_DIED;
+    bytes[at..at + size_of::<u32>()].copy_from_slice(&word.to_ne_bytes());
+    bytes.into()
 }
 
 /// All objects that exist right now in namespaces that begin with `prefix`.
@@ -117,6 +153,11 @@ impl View {
         };
         let start = start.with_context(|| format!("mapping {}", path.display()))?;
         Ok(Some(Self { start, len }))
+    }
+
+    /// The bytes as they would be if the victim, which stands still, died here.
+    pub(crate) fn left_by<'a>(&'a self, victim: &'a Victim) -> Cow<'a, [u8]> {
+        as_its_death_leaves_it(self.bytes(victim), victim.thread())
     }
 
     /// The bytes as they are while the victim stands still.

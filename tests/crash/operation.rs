@@ -157,7 +157,8 @@ impl Operation {
     /// Whether `kind` has it.
     pub(crate) fn is_of(self, kind: Kind) -> bool {
         match self {
-            Op::SenderLeaveOpen | Op::RecvPastClaim => kind == Kind::Mpsc,
+            Op::SenderLeaveOpen => kind.shares_slots(),
+            Op::RecvPastClaim => kind == Kind::Mpsc,
             Op::Clone => kind != Kind::Spsc,
             _ => true,
         }

@@ -172,7 +172,7 @@ impl World {
         self.sending.extend(in_flight.sends.iter().map(open));
         self.taking.extend(in_flight.takes.iter().map(open));
         self.participants.somebody_comes_or_leaves |= in_flight.comes_or_leaves;
-        if self.kind == Kind::Mpsc && in_flight.claims && in_flight.sends.is_empty() {
+        if self.kind.shares_slots() && in_flight.claims && in_flight.sends.is_empty() {
             self.empty_places += 1;
         }
         self.phase = Phase::Amid;
@@ -190,13 +190,14 @@ impl World {
             self.taking.clear();
             self.participants.clear();
         }
-        // What was sent is in the ring, or was received meanwhile. Of several senders, its place is where it was claimed.
+        // What was sent is in the ring, or was received meanwhile. Of several senders, its place is among what others have sent
+        // meanwhile.
         for &tag in &in_flight.sends {
             let known = self.sending.iter().position(|&(known, _)| known == tag);
             let known = known.expect("it was in flight");
             let is_sent = events.contains(&Event::Sent(tag));
             match self.sending[known].1 {
-                Flight::Open if is_sent && self.kind == Kind::Mpsc => {
+                Flight::Open if is_sent && self.kind.shares_slots() => {
                     self.sending[known].1 = Flight::Due;
                 }
                 flight => {
@@ -265,8 +266,15 @@ impl World {
         for pair in self.taking.windows(2) {
             let [(one, was_one), (other, was_other)] = [pair[0], pair[1]];
             let same_queue = self.queue_of(one.sender) == self.queue_of(other.sender);
-            // A batch is one unit; and so is what goes with a ring.
-            if (same_queue || self.removes) && there(was_one) != there(was_other) {
+            // A batch is one unit; and so is what goes with a ring. But in a queue under a mutex, where it is received from its
+            // beginning on.
+            let is_one_by_one = self.kind == Kind::Locked && !self.removes;
+            let is_torn = match is_one_by_one {
+                // The other one may have been sent meanwhile, or not.
+                true => there(was_one) && was_other == Flight::NotThere,
+                false => there(was_one) != there(was_other),
+            };
+            if (same_queue || self.removes) && is_torn {
                 return fail(format!("of messages {one} and {other}, one came again"));
             }
         }
@@ -295,7 +303,7 @@ impl World {
                 };
                 self.waiting.push((tag, Flight::Open));
             }
-            Event::Reserved(_) => self.empty_places += usize::from(self.kind == Kind::Mpsc),
+            Event::Reserved(_) => self.empty_places += usize::from(self.kind.shares_slots()),
             Event::Sent(tag) => self.send(*tag)?,
             Event::Full(seat) => self.full(*seat)?,
             Event::Received(tag) => self.receive(*tag)?,

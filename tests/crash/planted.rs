@@ -31,7 +31,7 @@ const fn fault(name: &'static str, what: &'static str, words: &'static [&'static
 }
 
 /// Those of every crash-safe queue, and one of our own for each protocol. The longest first: the processors then finish together.
-const FAULTS: [Fault; 21] = [
+const FAULTS: [Fault; 23] = [
     fault(
         "TakenBackEarly",
         "came before its entry said so",
@@ -131,6 +131,16 @@ const FAULTS: [Fault; 21] = [
         "HintBeforeClaim",
         "mpsc: hint before claim",
         &["capacity=16"],
+    ),
+    fault(
+        "NotRebuilt",
+        "locked: nothing is derived anew after a death with the mutex held",
+        &["locked try_send words=7"],
+    ),
+    fault(
+        "NotQueued",
+        "locked: what is handed on is left to others",
+        &["locked try_send words=7"],
     ),
     fault(
         "EndingsForgotten",

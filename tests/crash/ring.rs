@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, bail};
 use ipc_ring::{
-    Builder, Lanes, Mpsc, OpenError, Sender, ShmMessage, Spsc, Wait, lanes, mpsc, spsc,
+    Builder, Lanes, Locked, Mpsc, OpenError, Sender, ShmMessage, Spsc, Wait, lanes, locked, mpsc,
+    spsc,
 };
 
 use crate::image::Object;
@@ -16,19 +17,20 @@ pub(crate) enum Kind {
     Spsc,
     Mpsc,
     Lanes,
+    Locked,
 }
 
 /// No ring of ours has more senders.
 pub(crate) const MOST_SENDERS: usize = 2;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Spsc, Self::Mpsc, Self::Lanes];
+    pub(crate) const ALL: [Self; 4] = [Self::Spsc, Self::Mpsc, Self::Lanes, Self::Locked];
 
     /// How many senders there may be in our rings: as few as let one of several die.
     pub(crate) fn senders(self) -> usize {
         match self {
             Self::Spsc => 1,
-            Self::Mpsc | Self::Lanes => MOST_SENDERS,
+            Self::Mpsc | Self::Lanes | Self::Locked => MOST_SENDERS,
         }
     }
 
@@ -37,7 +39,13 @@ impl Kind {
             Self::Spsc => "spsc",
             Self::Mpsc => "mpsc",
             Self::Lanes => "lanes",
+            Self::Locked => "locked",
         }
+    }
+
+    /// Whether senders have slots in common, in which one may have a place that stays empty when it dies.
+    pub(crate) fn shares_slots(self) -> bool {
+        matches!(self, Self::Mpsc | Self::Locked)
     }
 }
 
@@ -220,6 +228,12 @@ macro_rules! carries_for_several {
 
 carries_for_several!(Mpsc, mpsc);
 carries_for_several!(Lanes, lanes);
+carries_for_several!(Locked, one_receiver);
+
+/// With one receiver, who hears what a killed predecessor may not have heard, and has what that one had in hand.
+fn one_receiver<T: ShmMessage>(name: &str) -> Builder<T, Locked> {
+    locked(name).max_receivers(1)
+}
 
 impl Ring {
     /// Opens it.

@@ -297,7 +297,7 @@ impl Scenario {
     /// Who sends the message with this index: of lanes, the second sender has one in its own as well.
     fn senders_of(&self, index: usize) -> Vec<Seat> {
         match self.kind {
-            Kind::Mpsc if self.has_second() && index % 2 == 1 => vec![SECOND],
+            Kind::Mpsc | Kind::Locked if self.has_second() && index % 2 == 1 => vec![SECOND],
             // Which one a killed receiver was taking would be anybody's guess.
             Kind::Lanes if self.operation == Op::ReceiverRecovery => vec![FIRST],
             Kind::Lanes if self.has_second() && index == 0 => vec![FIRST, SECOND],

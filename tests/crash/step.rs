@@ -98,6 +98,11 @@ impl Victim {
         self.tracee.as_mut().context("it is no longer traced")
     }
 
+    /// The number of the thread that operates.
+    pub(crate) fn thread(&self) -> u32 {
+        self.staged.process.0.id()
+    }
+
     /// Executes one instruction.
     pub(crate) fn step(&mut self) -> Result<Progress> {
         let progress = self.tracee()?.step();

@@ -168,6 +168,12 @@ impl Explorer {
                 }
                 return Ok(Outcome::Missed);
             }
+            // Others would only say that they can't have the mutex.
+            while deed == Deed::Stop && object.is_locked_by(&victim)? {
+                if victim.step()? == Progress::Through {
+                    return Ok(Outcome::Missed);
+                }
+            }
             let mut world = stage.world;
             let in_flight = InFlight {
                 // What it waited for does not come.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipc_ring::{
-    Lanes, Mpsc, Receiver, RecvTimeoutError, RemoveError, SendTimeoutError, Sender, Spsc,
+    Lanes, Locked, Mpsc, Receiver, RecvTimeoutError, RemoveError, SendTimeoutError, Sender, Spsc,
     TryRecvError, TrySendError, remove_in,
 };
 
@@ -101,6 +101,9 @@ fn of(ring: Ring, log: &Log) -> Result<Box<dyn Troupe>> {
         (Kind::Lanes, 1) => Box::new(Handles::<1, Lanes>::new(ring, log)),
         (Kind::Lanes, 7) => Box::new(Handles::<7, Lanes>::new(ring, log)),
         (Kind::Lanes, 25) => Box::new(Handles::<25, Lanes>::new(ring, log)),
+        (Kind::Locked, 1) => Box::new(Handles::<1, Locked>::new(ring, log)),
+        (Kind::Locked, 7) => Box::new(Handles::<7, Locked>::new(ring, log)),
+        (Kind::Locked, 25) => Box::new(Handles::<25, Locked>::new(ring, log)),
         (_, words) => bail!("no message has {words} words"),
     })
 }

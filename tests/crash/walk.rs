@@ -167,6 +167,7 @@ impl Explorer {
             || scenario.advance == scenario::Advance::Asleep;
         let counts = matches!(scenario.advance, scenario::Advance::SystemCall(_));
         let (mut changes, mut calls, mut system_calls) = (0, 0, 0);
+        let mut is_due = false;
         let steps = &mut exploration.steps;
         loop {
             let call = if listens { victim.next_call()? } else { None };
@@ -178,7 +179,9 @@ impl Explorer {
                 scenario::Advance::SystemCall(number) => system_calls == number,
                 scenario::Advance::Asleep => call == Some(Call::Wait),
             };
-            if is_time && !moment.advanced {
+            // With the mutex held, the others could only wait: they go on as soon as it is not.
+            is_due |= is_time;
+            if is_due && !moment.advanced && !exploration.object.is_locked_by(&victim)? {
                 if exploration.object.exists() {
                     exploration.before_advance = exploration.object.read()?;
                 }
@@ -281,8 +284,8 @@ impl<'a> Watch<'a> {
         if self.may_change && self.view.is_some() != self.object.exists() {
             self.view = View::open(&self.object.path())?;
         }
-        let bytes = self.view.as_ref().map(|view| view.bytes(victim));
-        Ok(images.record(moment, step, bytes, || victim.address()))
+        let bytes = self.view.as_ref().map(|view| view.left_by(victim));
+        Ok(images.record(moment, step, bytes.as_deref(), || victim.address()))
     }
 }
 

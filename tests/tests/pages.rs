@@ -5,7 +5,7 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../../ipc-ring/docs/when-a-process-dies.md");
 const OPERATIONS: &str = include_str!("../crash/operation.rs");
-const KINDS: [&str; 3] = ["spsc", "mpsc", "lanes"];
+const KINDS: [&str; 4] = ["spsc", "mpsc", "lanes", "locked"];
 
 /// What `text` names between backticks, as place and name. A line may end in between.
 fn references(text: &str) -> Vec<(&str, String)> {
@@ -146,7 +146,7 @@ fn what_does_not_exist_is_noticed() {
         ("crash", "try_send", true),
         ("crash", "mpsc recv/past-claim", true),
         ("crash", "no/such", false),
-        ("crash", "locked try_send", false),
+        ("crash", "futex try_send", false),
         ("crash", "recv/past-claim", false),
         ("pages.rs", "what_does_not_exist_is_noticed", true),
         ("pages.rs", "exists", false),

@@ -234,6 +234,7 @@ impl<S: Slots> Locked<S> {
     /// Looks at all slots, without the mutex, for what is in somebody's hand.
     fn survey(&self, mut is_dead: impl FnMut(u32) -> bool) -> Survey {
         let (mut survey, mut in_hand) = (Survey::default(), 0);
+        survey.is_amiss = self.ledger().mutex.0.is_abandoned();
         let all = self.ring.capacity();
         if self.queued() + self.free() == all {
             return survey;
@@ -253,7 +254,7 @@ impl<S: Slots> Locked<S> {
                 Shown::Free => {}
             }
         }
-        // Somebody may have died with the mutex held; or it changed while we looked.
+        // Or it changed while we looked.
         survey.is_amiss |= self.queued() + self.free() + in_hand != all;
         survey
     }

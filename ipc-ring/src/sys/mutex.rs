@@ -168,6 +168,11 @@ mod real {
             unsafe { &*word.cast() }
         }
 
+        /// Whether its last owner ended with it held, and nobody has had it since.
+        pub(crate) fn is_abandoned(&self) -> bool {
+            self.word().load(Ordering::Relaxed) & libc::FUTEX_OWNER_DIED != 0
+        }
+
         /// Locks it, waiting for `patience` at most.
         pub(crate) fn lock(&self, sort: Sort, patience: Duration) -> Result<Held<'_>, Unlocked> {
             if !self.is_of(sort) {
@@ -374,11 +379,14 @@ mod real {
         #[test]
         fn a_thread_that_ends_leaves_its_mutex_to_the_next_one_until_it_is_consistent() {
             each_sort(|sort, mutex| {
+                assert!(!mutex.is_abandoned());
                 die_with(mutex, sort);
+                assert!(mutex.is_abandoned());
                 let mut held = mutex.lock(sort, PATIENCE).unwrap();
                 assert!(held.owner_died());
                 held.make_consistent();
                 drop(held);
+                assert!(!mutex.is_abandoned());
                 assert!(!mutex.lock(sort, PATIENCE).unwrap().owner_died());
             });
         }
@@ -448,6 +456,10 @@ mod model {
             Self {
                 inner: sync::Mutex::new(()),
             }
+        }
+
+        pub(crate) fn is_abandoned(&self) -> bool {
+            false
         }
 
         /// Waits without a timeout, and nobody dies: a model's threads end with nothing held. Deaths amid what a mutex guards are

@@ -10,7 +10,7 @@ use crate::ring::Kind;
 impl World {
     pub(super) fn queue_of(&self, seat: Seat) -> Seat {
         match self.kind {
-            Kind::Spsc | Kind::Mpsc => 0,
+            Kind::Spsc | Kind::Mpsc | Kind::Locked => 0,
             Kind::Lanes => seat,
         }
     }
@@ -55,7 +55,7 @@ impl World {
         match self.capacity - taken.min(self.capacity) {
             0 => return Err(format!("a full ring took {tag}")),
             // There was room for it only if nothing is there that may be; unless who sleeps has taken that.
-            1 if !self.receiver_sleeps => self.nothing_in_flight_is_there(queue, false)?,
+            1 if !self.receiver_sleeps => self.nothing_in_flight_is_there(queue, false, true)?,
             _ => {}
         }
         self.push(tag);
@@ -76,7 +76,7 @@ impl World {
                 });
                 left.map(|(_, queue)| queue.len()).sum::<usize>() + in_flight.count()
             }
-            Kind::Spsc | Kind::Mpsc => 0,
+            Kind::Spsc | Kind::Mpsc | Kind::Locked => 0,
         };
         match self.capacity.checked_sub(most + left_over) {
             Some(room) if room > 0 => Err(format!("full with room for {room}")),
@@ -135,7 +135,7 @@ impl World {
                 self.settle_taking(tag, Flight::There);
                 if front.phase == Phase::After {
                     self.received_after += 1;
-                    self.nothing_in_flight_is_there(queue, true)?;
+                    self.nothing_in_flight_is_there(queue, true, false)?;
                 }
                 Ok(())
             }
@@ -146,17 +146,18 @@ impl World {
 
     /// The receiver found no message; `has_asked` the kernel about whoever is in the way.
     pub(super) fn look_in_vain(&mut self, has_asked: bool) -> Result<(), String> {
-        let is_in_the_way = self.kind == Kind::Mpsc
-            && (self.phase == Phase::Amid || !has_asked)
+        let is_open = (self.phase == Phase::Amid || !has_asked)
             && (self.empty_places > 0 || self.has_sending_open());
-        if is_in_the_way {
+        if self.kind == Kind::Mpsc && is_open {
+            // A claim is in the way.
             return Ok(());
         }
-        if self.phase == Phase::After {
+        // In a queue under a mutex it is in nobody's way; what a dead sender has filled is found by who has asked.
+        if self.phase == Phase::After && !(self.kind == Kind::Locked && is_open) {
             let tags = self.sending.iter().map(|(tag, _)| tag.sender);
             let owners = self.queues.keys().copied().chain(tags);
             for queue in owners.collect::<BTreeSet<_>>() {
-                self.nothing_in_flight_is_there(queue, true)?;
+                self.nothing_in_flight_is_there(queue, true, true)?;
             }
             self.empty_places = 0;
         }
@@ -178,8 +179,14 @@ impl World {
         taking.for_each(|(_, known)| *known = flight);
     }
 
-    /// Nothing that was in flight when the victim was killed is in this queue; nor, if the receiver `has_passed`, what is due.
-    fn nothing_in_flight_is_there(&mut self, queue: Seat, has_passed: bool) -> Result<(), String> {
+    /// Nothing that was in flight when the victim was killed is in this queue; nor, if the receiver `has_passed`, what is due. If
+    /// it has only passed where that would have its place, it `is_certain` only where places are taken before.
+    fn nothing_in_flight_is_there(
+        &mut self,
+        queue: Seat,
+        has_passed: bool,
+        is_certain: bool,
+    ) -> Result<(), String> {
         if self.phase != Phase::After {
             return Ok(());
         }
@@ -187,6 +194,8 @@ impl World {
         let is_here = |tag: &Tag| kind != Kind::Lanes || tag.sender == queue;
         for (tag, flight) in &mut self.sending {
             match *flight {
+                // What was filled and not queued comes when somebody finds it.
+                Flight::Open if kind == Kind::Locked && !is_certain => {}
                 Flight::Open if is_here(tag) => *flight = Flight::NotThere,
                 Flight::Due if has_passed => return Err(format!("message {tag} is lost")),
                 _ => {}
