@@ -132,6 +132,14 @@
         reason = "the models run the protocols, not what is around them"
     )
 )]
+#![cfg_attr(
+    ipc_ring_locked,
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "locked rings stand in for some of it"
+    )
+)]
 
 extern crate self as ipc_ring;
 

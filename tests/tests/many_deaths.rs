@@ -97,6 +97,7 @@ const WAYS: [(&str, Way); 7] = [
 ];
 
 #[test]
+#[cfg_attr(ipc_ring_locked, ignore = "there are no claims in a locked ring")]
 fn who_never_waits_gets_past_a_dead_claimant_in_time() {
     let stage = stage!(claims);
     for (way, receive) in WAYS {
@@ -181,6 +182,7 @@ fn sends_one(parent: &mut Parent) {
 }
 
 #[test]
+#[cfg_attr(ipc_ring_locked, ignore = "there are no claims in a locked ring")]
 fn a_death_is_told_after_the_dead_ones_message_behind_a_stopped_claimant() {
     let stage = stage!(claims, sends_one);
     let name = stage.ring();

@@ -110,6 +110,7 @@ fn claims(parent: &mut Parent) {
 }
 
 #[test]
+#[cfg_attr(ipc_ring_locked, ignore = "there are no claims in a locked ring")]
 fn a_sender_killed_in_the_middle_of_a_message_is_passed_over() {
     let stage = stage!(claims);
     let name = stage.ring();
@@ -147,6 +148,7 @@ fn a_sender_killed_in_the_middle_of_a_message_is_passed_over() {
 }
 
 #[test]
+#[cfg_attr(ipc_ring_locked, ignore = "there are no claims in a locked ring")]
 fn a_sender_stopped_in_the_middle_of_a_message_keeps_its_place() {
     let stage = stage!(claims);
     let name = stage.ring();
@@ -185,6 +187,7 @@ fn the_index_of_a_killed_sender_is_swept_and_used_again() {
 }
 
 #[test]
+#[cfg_attr(ipc_ring_locked, ignore = "there are no claims in a locked ring")]
 fn a_reservation_dropped_or_forgotten_is_passed_over() {
     let name = RingName::of("a_reservation_dropped_or_forgotten");
     let mut rx = one_order(&name).receiver().unwrap();

@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 #[test]
+#[cfg_attr(ipc_ring_locked, ignore = "a locked ring has another size")]
 fn a_full_dev_shm_is_an_error_that_says_how_much_is_needed_and_free() {
     in_a_child!(|_| {
         if let Err(reason) = sandbox::own_mounts() {
