@@ -6,8 +6,10 @@ use ipc_ring::{
 };
 use ipc_ring_tests::step::{Progress, Tracee, marker, submit, supported};
 use ipc_ring_tests::{Child, Parent, RingName, Stage, Words, says, skip, stage};
-use nix::unistd::gettid;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, gettid};
 use std::fs;
+use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -319,6 +321,31 @@ fn a_scribbled_mutex_gives_an_error_and_no_hang() {
             }
         }
     }
+}
+
+/// A process that fork(3) has not made.
+/// Arguments: ring.
+#[allow(unsafe_code, reason = "a bare system call")]
+fn is_unknown(parent: &mut Parent) {
+    // SAFETY: as fork(2), which the kernel takes it for; the copy makes calls that need none of what only the C library knows.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid == 0 {
+        let refused = locked::<u64>(parent.argument(0)).receiver().unwrap_err();
+        says(refused, &["bare clone(2)", "fork"]);
+        process::exit(0);
+    }
+    assert_eq!(
+        waitpid(Pid::from_raw(pid as i32), None),
+        Ok(WaitStatus::Exited(Pid::from_raw(pid as i32), 0))
+    );
+}
+
+#[test]
+fn a_process_that_the_c_library_does_not_know_of_is_refused() {
+    let stage = stage!(is_unknown);
+    let name = stage.ring();
+    let _tx = ring(&name).sender().unwrap();
+    stage.play("is_unknown", &[&name]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Cell, Entry, FEW, MANY, Run, array_queue,
-    ours::{Lanes, Mpsc, Ring, Sleeping, Spsc, Trying, Waiting},
+    ours::{Lanes, Locked, Mpsc, Ring, Sleeping, Spsc, Trying, Waiting},
     rtrb, thingbuf,
 };
 use crate::{
@@ -23,6 +23,9 @@ pub(crate) const SPSC: &str = "spsc";
 pub(crate) const ARRAY_QUEUE: &str = "ArrayQueue";
 pub(crate) const THINGBUF: &str = "thingbuf";
 
+/// This project's queue under a mutex, here with one receiver.
+const LOCKED: &str = "locked";
+
 /// As many lanes as there are unless said otherwise, of which those without a sender are looked at in vain.
 const LANES_OF_16: &str = "lanes, 16 of them";
 
@@ -30,7 +33,7 @@ const MPSC_TRYING: &str = "mpsc, try";
 const LANES_TRYING: &str = "lanes, try";
 
 /// Whose rates are divided by whose.
-pub(crate) const RATIOS: [(&str, &str); 7] = [
+pub(crate) const RATIOS: [(&str, &str); 8] = [
     (MPSC, ARRAY_QUEUE),
     (MPSC, THINGBUF),
     (MPSC, SPSC),
@@ -38,6 +41,7 @@ pub(crate) const RATIOS: [(&str, &str); 7] = [
     (LANES, THINGBUF),
     (LANES, SPSC),
     (LANES, MPSC),
+    (LOCKED, MPSC),
 ];
 
 /// A message and its stamp take a quarter of a line, or a line.
@@ -79,6 +83,7 @@ fn entries_of<const WORDS: usize, const SENDERS: usize, const SLOTS: usize>(
         processes(MPSC_TRYING, "pause", SLOTS, stream::<Ring<WORDS, SLOTS, Mpsc<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
         processes(LANES, "spinning", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Waiting>, WORDS, SENDERS>),
         processes(LANES_TRYING, "pause", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Trying<Pause>>, WORDS, SENDERS>),
+        processes(LOCKED, "spinning", SLOTS, stream::<Ring<WORDS, SLOTS, Locked<SENDERS>, Waiting>, WORDS, SENDERS>),
         processes(LANES_OF_16, "spinning", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<16>, Waiting>, WORDS, SENDERS>),
         threads(ARRAY_QUEUE, "busy", SLOTS, stream::<array_queue::Queue<WORDS, SLOTS, Busy>, WORDS, SENDERS>),
         threads(ARRAY_QUEUE, "pause", SLOTS, stream::<array_queue::Queue<WORDS, SLOTS, Pause>, WORDS, SENDERS>),
@@ -97,6 +102,7 @@ fn entries_of<const WORDS: usize, const SENDERS: usize, const SLOTS: usize>(
         processes(MPSC_TRYING, "yielding", SLOTS, stream::<Ring<WORDS, SLOTS, Mpsc<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
         processes(LANES, "sleeping", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Sleeping>, WORDS, SENDERS>),
         processes(LANES_TRYING, "yielding", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<SENDERS>, Trying<Yield>>, WORDS, SENDERS>),
+        processes(LOCKED, "sleeping", SLOTS, stream::<Ring<WORDS, SLOTS, Locked<SENDERS>, Sleeping>, WORDS, SENDERS>),
         processes(LANES_OF_16, "sleeping", SENDERS * SLOTS, stream::<Ring<WORDS, SLOTS, Lanes<16>, Sleeping>, WORDS, SENDERS>),
         threads(ARRAY_QUEUE, "yielding", SLOTS, stream::<array_queue::Queue<WORDS, SLOTS, Yield>, WORDS, SENDERS>),
         threads(THINGBUF, "yielding", SLOTS, stream::<thingbuf::Queue<WORDS, SLOTS, Yield>, WORDS, SENDERS>),

@@ -38,6 +38,18 @@ pub(crate) struct Mpsc<const SENDERS: usize>;
 #[derive(Debug)]
 pub(crate) struct Lanes<const LANES: usize>;
 
+/// For so many senders, under a mutex.
+#[derive(Debug)]
+pub(crate) struct Locked<const SENDERS: usize>;
+
+impl<const SENDERS: usize> Kind for Locked<SENDERS> {
+    type Kind = ipc_ring::Locked;
+
+    fn ring<T: ShmMessage>(name: &str) -> Builder<T, Self::Kind> {
+        ipc_ring::locked(name).max_senders(SENDERS as u32)
+    }
+}
+
 impl Kind for Spsc {
     type Kind = ipc_ring::Spsc;
 
