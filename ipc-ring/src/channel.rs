@@ -125,15 +125,20 @@ pub fn lanes<T: ShmMessage>(name: &str) -> Builder<T, Lanes> {
 /// leaves it to others by being dropped; so several workers take different messages, and who is slow holds up none of the others.
 ///
 /// A receiver that is *killed* while it looks at messages leaves them to the others: they go back to the front of the queue, as soon
-/// as somebody waits for a message or comes in its place. (As long as there are so many messages that nobody ever waits, they stay
-/// where they are.) Likewise a slot in which a killed sender was writing becomes free. One that is *stopped* keeps what it looks at,
-/// or where it writes; and if that happens in the few instructions in which it holds the mutex, everybody else waits for a second
-/// and then says `Stuck`, each time, until it goes on or is killed. So this is not lock-free.
+/// as somebody waits for a message or for room, has found none for 50 ms, or comes in its place. (As long as there are so many
+/// messages that nobody ever waits, they stay where they are.) Likewise a slot in which a killed sender was writing becomes free. A
+/// batch is given back message by message, so who is killed amid that leaves the rest of it to come again. Receivers hear `Closed`
+/// only when no message can come back any more: when nobody looks at one.
+///
+/// One that is *stopped* keeps what it looks at, or where it writes. If that happens in the instructions in which it holds the mutex
+/// (a few; or, when somebody has died, as many as it takes to look at all slots), everybody else waits for a second and then says
+/// `Stuck`, each time, calls that otherwise do not wait as well, until it goes on or is killed. So this is not lock-free.
 ///
 /// Who holds a robust mutex is known by the number of a thread, and the C library's own state lies in shared memory. Therefore all
-/// sides must be of one pid namespace, which is looked at; and a peer that scribbles into the mutex can make others say `Stuck`, or
-/// write where they did not want to. A thread that ends amid a call, while its process lives on, leaves the mutex to the others,
-/// but keeps, as long as its process lives, the slot that it had.
+/// sides must be of one pid namespace, which is looked at (messages that were left by processes of another one, a container that
+/// was started anew, say, can't be received); processes must not be made by a bare `clone(2)`, which is looked at as well; and a
+/// peer that scribbles into the mutex can make others say `Stuck`, end, or write where they did not want to. A thread that ends amid
+/// a call, while its process lives on, leaves the mutex to the others, but keeps, as long as its process lives, the slot that it had.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -555,7 +555,7 @@ pub(crate) struct Entry {
 /// What a participant did since it joined; for people to read.
 #[repr(C)]
 pub(crate) struct Counters {
-    /// Of a sender that shares its slots with others: messages sent. Of others: the position at which they began; the ring
+    /// Of who shares its slots with others of its role: messages sent, or received. Of others: the position at which they began; the ring
     /// knows where they are.
     pub(crate) messages: AtomicU64,
     /// How often it had to wait.

@@ -67,8 +67,9 @@
 //!
 //! For one sender, take `spsc`. For several, take `lanes`; take `mpsc` if messages of different senders must arrive in the
 //! order in which they were sent, or if a lane for each sender takes too much memory. For several receivers that share the work, take
-//! `locked`. Where the processor has no lock-free atomics of 64 bits, `spsc` and `mpsc` are `locked` rings, and their segments say
-//! so. Millions of messages a second, on two
+//! `locked`. (It also stands in for `spsc` and `mpsc` where there are no lock-free atomics of 64 bits, which the processors that are
+//! supported so far have; or if the library is built with `--cfg ipc_ring_locked`. The segment says so, and programs that were built
+//! otherwise hear of it.) Millions of messages a second, on two
 //! cores, the receiver on one of them (medians; intervals and rivals in the README):
 //!
 //! | | spsc | mpsc | lanes |

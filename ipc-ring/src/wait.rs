@@ -94,8 +94,8 @@ pub enum Wait {
     /// they did not want to. What is promised for processes that are killed is not promised for this.
     Condvar,
     /// Poll as long, then sleep on a semaphore shared between processes (`sem_wait`): the receiver's, or its lane's sender's, or
-    /// that of all senders of [`mpsc`](crate::mpsc). May be killed at any instruction. But a peer that scribbles into it can make
-    /// others hang or end: the C library trusts what it finds there.
+    /// that of all senders of [`mpsc`](crate::mpsc), or of all with a role in [`locked`](crate::locked). May be killed at any
+    /// instruction. But a peer that scribbles into it can make others hang or end: the C library trusts what it finds there.
     Semaphore,
     /// Poll as long, then wait for a message in a POSIX message queue: the data go through shared memory, and "ready", or "ok" to
     /// a sender that waits for room, through the queue. There are as many queues as there would be semaphores. May be killed at any
@@ -103,7 +103,7 @@ pub enum Wait {
     ///
     /// The queues are `/ipc-ring.DEVICE-INODE.INDEX` (of the ring's file, in hexadecimal) and go with the ring. All sides must be
     /// of one user and in one IPC namespace. A queue holds a message for each who may wait for it: with more than ten senders of
-    /// `mpsc`, that takes a higher `fs.mqueue.msg_max` or privileges.
+    /// `mpsc`, or senders or receivers of `locked`, that takes a higher `fs.mqueue.msg_max` or privileges.
     MessageQueue,
 }
 

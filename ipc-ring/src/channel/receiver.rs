@@ -23,7 +23,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{Ordering, compiler_fence};
 use std::time::{Duration, Instant};
 
-/// Receives messages from a ring. Dropping it is leaving: the senders are told `Closed`.
+/// Receives messages from a ring. Dropping it is leaving: the senders are told `Closed`, once no other receiver is left.
 ///
 /// *Receiving* copies the message out, gives its slot back, and returns it: a message arrives at most once, and a
 /// receiver that is killed within the call leaves it to its successor. *Peeking* gives the slot back by
@@ -339,7 +339,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     }
 
     /// Messages in the ring; 0 in a forked child. Of lanes, those in all lanes; of [`mpsc`](crate::mpsc), places that are
-    /// taken, so that there may be nothing to receive yet.
+    /// taken, so that there may be nothing to receive yet; of [`locked`](crate::locked), but for those that others look at.
     pub fn len(&self) -> usize {
         if self.is_current() {
             self.consumer.len() as usize

@@ -237,7 +237,8 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     }
 
     /// Messages that the receiver has not taken yet; 0 in a forked child. Of lanes, those in this sender's lane; of
-    /// [`mpsc`](crate::mpsc), places that are taken, for messages still being written or given up as well.
+    /// [`mpsc`](crate::mpsc) and [`locked`](crate::locked), places that are taken, for messages still being written, or given up, or
+    /// looked at, as well.
     pub fn len(&self) -> usize {
         if self.is_current() {
             self.producer.len() as usize

@@ -432,7 +432,7 @@ enum Place {
 }
 
 /// Locks the byte of a participant with the role that is asked for, through `own`. An index that was left cleanly is
-/// preferred: it needs no sweep.
+/// preferred: it needs no sweep (but in a locked ring, in which nobody waits for it).
 fn take_place(request: &Request, own: &OwnedFd, places: &Places) -> Result<Place, Errno> {
     let indices = places.header.indices(request.role);
     let joined = |index| matches!(places.entry(index).session(), Session::Joined(_));
