@@ -122,16 +122,20 @@ pub fn lanes<T: ShmMessage>(name: &str) -> Builder<T, Lanes> {
 /// All that sends or receives holds a mutex of the ring for a moment (`pthread_mutex_t`, process-shared and robust), though not while
 /// a message is written or read. A message is queued when it is published; whoever asks first has the one that was queued first.
 /// What a receiver looks at ([`peek_copied`](Receiver::peek_copied), [`drain`](Receiver::drain)) is its own until it consumes it, or
-/// leaves it to others by being dropped; so several workers take different messages, and who is slow holds up none of the others.
+/// leaves it to others by [`give_back`](Receiver::give_back) or by being dropped; so several workers take different messages, and who
+/// is slow holds up none of the others. Work that must be done though a worker dies amid it is to be looked at, done, and then
+/// consumed: what [`recv`](Receiver::recv) has returned is lost with its receiver. (Nobody counts how many workers a message has
+/// killed.)
 ///
 /// A receiver that is *killed* while it looks at messages leaves them to the others: they go back to the front of the queue, as soon
 /// as somebody waits for a message or for room, has found none for 50 ms, or comes in its place. (As long as there are so many
 /// messages that nobody ever waits, they stay where they are.) Likewise a slot in which a killed sender was writing becomes free. A
-/// batch is given back message by message, so who is killed amid that leaves the rest of it to come again. Receivers hear `Closed`
-/// only when no message can come back any more: when nobody looks at one.
+/// batch is given back message by message, so who is killed amid that leaves the rest of it to come again. Receivers hear of endings
+/// only when no message can come back any more: when nobody looks at one. A worker that comes when the senders have ended and all is
+/// done hears of no ending, and waits for the next sender.
 ///
 /// One that is *stopped* keeps what it looks at, or where it writes. If that happens in the instructions in which it holds the mutex
-/// (a few; or, when somebody has died, as many as it takes to look at all slots), everybody else waits for a second and then says
+/// (a few; or, when somebody has died or a worker comes, as many as it takes to look at all slots), everybody else waits for a second and then says
 /// `Stuck`, each time, calls that otherwise do not wait as well, until it goes on or is killed. So this is not lock-free.
 ///
 /// Who holds a robust mutex is known by the number of a thread, and the C library's own state lies in shared memory. Therefore all
@@ -263,7 +267,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     ///
     /// # Errors
     ///
-    /// [`OpenError::NoCapacity`] if none is stated; [`OpenError::InvalidCapacity`], [`OpenError::InvalidSenders`].
+    /// [`OpenError::NoCapacity`] if none is stated; [`OpenError::InvalidCapacity`], [`OpenError::InvalidSenders`],
+    /// [`OpenError::InvalidReceivers`].
     pub fn memory(&self) -> Result<u64, OpenError> {
         self.wanted().memory()
     }
@@ -389,8 +394,8 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// Takes a sender's role: the only one's, or one of several. A predecessor's messages stay, and this sender goes on behind
     /// them.
     ///
-    /// That a receiver left before now is not told: the ring takes messages for the next one. Unless the ring is for one sender
-    /// and the last one died: then nobody may have heard it, and it is told. That a receiver died before now is told once the ring
+    /// That a receiver left before now is not told: the ring takes messages for the next one. Unless the ring is for one sender and one receiver
+    /// and the last sender died: then nobody may have heard it, and it is told. That a receiver died before now is told once the ring
     /// is full.
     ///
     /// # Errors
@@ -406,12 +411,14 @@ impl<T: ShmMessage, K: Kind> Builder<T, K> {
     /// Takes the receiver's role, and goes on where a predecessor ended.
     ///
     /// Endings before now are not told if nothing is left to receive (of lanes: from that sender): the receiver then waits for the
-    /// next sender. Unless the last receiver died: then nobody may have heard them, and they are told, perhaps once more.
+    /// next sender. Unless, in a ring for one receiver, the last one died: then nobody may have heard them, and they are told, perhaps
+    /// once more.
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living receiver, if there is one. If that seems to be a dying
-    /// process, it is said after waiting for up to a second.
+    /// See [`OpenError`]. [`OpenError::RoleTaken`] names the living receiver, if there is one;
+    /// [`OpenError::TooManyReceivers`] is said if a ring for several has as many as it was created for. Where one of these places
+    /// seems to be a dying process's, that is said after waiting for up to a second.
     pub fn receiver(self) -> Result<Receiver<T, K>, OpenError> {
         let segment = self.attach(Role::Receiver)?;
         Ok(Receiver::join(segment, self.habits))

@@ -210,7 +210,7 @@ impl fmt::Display for OpenError {
                 message_size,
             } => write!(
                 f,
-                "{capacity} messages of {message_size} bytes do not fit the address space: ask for fewer"
+                "{capacity} messages of {message_size} bytes do not fit the address space, or a locked ring (2^31 at most): ask for fewer"
             ),
             Self::InvalidSenders { senders, most } => write!(
                 f,
@@ -328,7 +328,7 @@ impl fmt::Display for OpenError {
                     }
                     Some(Errno::ENOSPC) => "raise fs.mqueue.queues_max, or remove rings",
                     Some(Errno::EINVAL) => {
-                        "raise fs.mqueue.msg_max, or create the ring for fewer senders (max_senders)"
+                        "raise fs.mqueue.msg_max, or create the ring for fewer senders and receivers (max_senders, max_receivers)"
                     }
                     Some(Errno::EPERM) => {
                         "the ring is another user's: take another way to wait for several users"

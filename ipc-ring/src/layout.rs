@@ -458,7 +458,7 @@ pub(crate) const RECEIVERS_STRIDE: u64 = WORDS_LEN;
 #[repr(C)]
 pub(crate) struct Side {
     /// Senders of SPSC and lanes: `announced`, the position up to which messages may have been begun. Of MPSC: a hint of the
-    /// next position to claim.
+    /// next position to claim. Of a locked ring: its tail, the position of the next message to be queued.
     /// Receivers: `head`, the position of the next message to be received.
     pub(crate) position: Apart<AtomicU64>,
     /// Of the side that sleeps. See [`crate::wait`].

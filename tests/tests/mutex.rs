@@ -18,7 +18,7 @@ const CAPACITY: u64 = 4;
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(1);
 /// The mutex is waited for as long as that, and this machine may do other things as well.
-const STUCK: std::ops::Range<Duration> = Duration::from_millis(900)..Duration::from_secs(6);
+const STUCK: std::ops::Range<Duration> = Duration::from_millis(900)..Duration::from_secs(30);
 /// What follows what happened at once.
 const SOON: Duration = Duration::from_millis(900);
 /// Where the senders' words begin, in the header's words; and the order, behind the mutex, in bytes from there on.
@@ -304,7 +304,7 @@ fn a_scribbled_mutex_gives_an_error_and_no_hang() {
                 let received = rx.recv_timeout(LONG);
                 let took = begun.elapsed();
                 let what = format!("{nonsense:#x} in word {word}: {sent:?}, {received:?}");
-                assert!(took < 2 * STUCK.end, "{what} took {took:?}");
+                assert!(took < STUCK.end, "{what} took {took:?}");
                 assert!(
                     matches!(sent, Ok(()) | Err(SendTimeoutError::Stuck(2))),
                     "{what}"

@@ -511,3 +511,83 @@ fn is_refused(parent: &mut Parent) {
         says(refused, &["pid namespace", "in the segment", "mutex"]);
     }
 }
+
+#[test]
+fn what_is_given_back_goes_to_whoever_asks_first() {
+    let name = RingName::of("given_back");
+    let mut tx = ring(&name).sender().unwrap();
+    let mut rx = ring(&name).receiver().unwrap();
+    let mut other = rx.try_clone().unwrap();
+    let none = Err(RecvTimeoutError::Timeout);
+    assert_eq!(rx.peek_copied_timeout(Duration::from_millis(1)), none);
+    for job in 0..3 {
+        tx.send(job).unwrap();
+    }
+    assert_eq!(rx.peek_copied_timeout(LONG), Ok(0));
+    assert_eq!(other.peek_copied_timeout(LONG), Ok(1));
+    rx.give_back();
+    rx.give_back();
+    assert_eq!(rx.peek_copied(), Ok(0), "again");
+    rx.give_back();
+    assert!(other.consume());
+    assert_eq!(other.recv(), Ok(0));
+    assert_eq!(rx.recv(), Ok(2));
+    assert!(!rx.consume());
+}
+
+#[test]
+fn what_is_stated_takes_places_from_what_is_not() {
+    let name = RingName::of("many_places");
+    let many = locked::<u64>(&name)
+        .capacity(4)
+        .max_senders(4)
+        .max_receivers(1015);
+    let _first = many.receiver().unwrap();
+    let _second = locked::<u64>(&name).max_receivers(1015).receiver().unwrap();
+    let _third = locked::<u64>(&name).max_senders(4).sender().unwrap();
+    let most = locked::<u64>("never-made").capacity(4).max_senders(1023);
+    assert!(most.memory().is_ok());
+}
+
+/// Two that take over at once what a dead one was looking at: the one that gets nothing hears of no end as long as the other one
+/// may die as well.
+#[test]
+fn nobody_hears_closed_who_loses_the_race_for_what_a_dead_worker_had() {
+    let stage = stage!(looks);
+    for _ in 0..20 {
+        let name = stage.ring();
+        let mut tx = ring(&name).sender().unwrap();
+        let mut rivals: Vec<_> = (0..2).map(|_| ring(&name).receiver().unwrap()).collect();
+        let mut victim = worker(&stage, &name);
+        tx.send(7).unwrap();
+        assert_eq!(ask(&mut victim, "look"), "7");
+        drop(tx);
+        victim.kill();
+        let looks = |rx: &mut Receiver<u64, Locked>| loop {
+            match rx.try_peek_copied() {
+                Ok(job) => break Some(job),
+                Err(TryRecvError::Closed) => break None,
+                Err(_) => {}
+            }
+        };
+        let (one, two) = rivals.split_at_mut(1);
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let found = looks(&mut two[0]);
+                if found.is_some() {
+                    two[0].consume();
+                }
+                found
+            });
+            let found = looks(&mut one[0]);
+            if found.is_some() {
+                one[0].consume();
+            }
+            (found, second.join().unwrap())
+        });
+        assert!(
+            matches!((first, second), (Some(7), None) | (None, Some(7))),
+            "{first:?} {second:?}"
+        );
+    }
+}

@@ -155,21 +155,27 @@ impl Endpoint {
     /// Leaves, and says so to those who wait for us.
     pub(super) fn leave<K: Mechanism>(&mut self, call_others: impl FnOnce()) {
         let (places, index) = (self.segment.places(), self.segment.index());
+        let say = |word| K::set_attention(places, self.role, index, word);
         let shares = K::RECEIVERS_SHARE && self.role == Role::Receiver;
-        let say = || {
-            // In a word that receivers share, it is said if no other is left.
-            if !shares || self.is_the_last() {
-                K::set_attention(places, self.role, index, attention::LEFT);
-            }
-        };
-        say();
+        // In a word that receivers share, it is said if no other is left.
+        if !shares || self.is_the_last() {
+            say(attention::LEFT);
+        }
         self.segment.own_entry().leave(self.session);
-        if shares {
-            // Of two that leave at once, one sees the other gone.
-            fence(Ordering::SeqCst);
-            say();
+        if shares && !self.is_the_last_by_now() {
+            // One has come meanwhile. Unless that one leaves as well: of two that leave at once, one sees the other gone.
+            say(0);
+        }
+        if shares && self.is_the_last_by_now() {
+            say(attention::LEFT);
         }
         call_others();
+    }
+
+    /// The same, after what we have stored.
+    fn is_the_last_by_now(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.is_the_last()
     }
 
     /// Whether nobody else of our side lives, by the kernel's word.
@@ -219,13 +225,15 @@ impl Endpoint {
     pub(super) fn peer(&mut self) -> Peer {
         self.peers.learn(&self.segment);
         let (mut died, mut left) = (None, false);
+        let (own, file) = (self.segment.index(), self.segment.file());
         for index in self.segment.places().header.indices(self.role.other()) {
+            let entry = self.segment.places().entry(index);
             // Its own identity: a successor may have written another one already.
-            if let Some(Dead { who, .. }) = self.peers.death(&self.segment, index) {
+            let known = self.peers.death(&self.segment, index);
+            if let Some(Dead { who, .. }) = known.or_else(|| entry.death(index, own, file)) {
                 died = Some(who);
                 continue;
             }
-            let entry = self.segment.places().entry(index);
             match entry.session() {
                 Session::Never => {}
                 Session::Left(_) => left = true,

@@ -94,6 +94,9 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     /// [`TryRecvError::Empty`]; once the ring is drained, [`TryRecvError::Closed`], and [`TryRecvError::SenderDied`] for a
     /// death that one of those, or an iterator, has found and not told; [`TryRecvError::Corrupt`] for a message that is not
     /// a value of `T`, which is dropped; [`TryRecvError::Forked`].
+    ///
+    /// In [`locked`](crate::locked) it waits for the mutex, and says [`TryRecvError::Stuck`] if that can't be had for a second; and after
+    /// 50 ms without a message it asks the kernel about those who look at some.
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let index = match self.slot_now() {
@@ -109,11 +112,13 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
     ///
     /// [`RecvError::Closed`] and [`RecvError::SenderDied`] once the ring is drained; a later sender continues it.
     /// [`RecvError::Corrupt`] for a message that is not a value of `T`, which is dropped. [`RecvError::NameLost`], once, if
-    /// the ring is empty and was removed. [`RecvError::Forked`].
+    /// the ring is empty and was removed. [`RecvError::Forked`]. Of [`locked`](crate::locked), [`RecvError::Stuck`].
     ///
     /// Once there is nothing to receive, a death is noticed within 50 ms, or 200 ms by who has waited for long; with more
     /// than 64 senders, so long for each 64 of them. While others keep the receiver busy without a gap, or a stopped sender
-    /// of [`mpsc`](crate::mpsc) is in the way, it is not told: there may be messages of the dead one.
+    /// of [`mpsc`](crate::mpsc) is in the way, it is not told: there may be messages of the dead one. Nor is any ending while somebody
+    /// else looks at a message of [`locked`](crate::locked), which may come back; so a thread must not wait by one receiver for the
+    /// end of what another one of its own looks at.
     ///
     /// Of several senders, each death is told, once, while others may go on; `Closed` comes when nobody is left and one of them has
     /// left cleanly. If all of them died, that was told, and `recv` waits for whoever comes in their place. The
@@ -292,6 +297,17 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         copied.inspect_err(|_| self.drop_corrupt())
     }
 
+    /// Like [`peek_copied`](Self::peek_copied), waiting no longer than `timeout` (CLOCK_MONOTONIC).
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_timeout`](Self::recv_timeout); a corrupt message is dropped.
+    pub fn peek_copied_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let index = self.wait_for_slot(Instant::now().checked_add(timeout))?;
+        let copied = self.copy(index, RecvTimeoutError::Corrupt);
+        copied.inspect_err(|_| self.drop_corrupt())
+    }
+
     /// Like [`peek_copied`](Self::peek_copied), if there is a message now.
     ///
     /// # Errors
@@ -391,7 +407,7 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         // Without waiting, a sender of nothing but corrupt messages is not followed for more than a lap.
         let last = self.corrupt.saturating_add(self.consumer.ring().capacity());
         while wait || self.corrupt < last {
-            if !self.is_current() {
+            if !self.is_current() || self.is_stuck_untold {
                 return None;
             }
             let soon = if wait {
@@ -505,6 +521,14 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         self.release(1);
     }
 
+    /// Leaves what was looked at and not consumed to other receivers.
+    fn leave_to_fellows(&mut self) {
+        if self.consumer.abandon() {
+            self.endpoint
+                .call_fellows(self.consumer.ring().to_receivers());
+        }
+    }
+
     /// Gives slots back to the sender.
     #[inline(always)]
     pub(super) fn release(&mut self, count: u64) {
@@ -515,6 +539,8 @@ impl<T: ShmMessage, K: Kind> Receiver<T, K> {
         if K::RECEIVERS_SHARE {
             let counter = &self.endpoint.counters().messages;
             counter.store(self.consumer.position(), Ordering::Relaxed);
+            // It was had since.
+            self.is_stuck_untold = false;
         }
         if K::notify_senders::<T>(&mut self.wakers, &self.consumer, count) {
             self::count(&self.endpoint.counters().wakes);
@@ -559,6 +585,14 @@ impl<T: ShmMessage> Receiver<T, Spsc> {
 }
 
 impl<T: ShmMessage, K: ManyReceivers> Receiver<T, K> {
+    /// Gives back what this receiver has looked at and not consumed: to the front of the queue, for whoever asks first, this one
+    /// included.
+    pub fn give_back(&mut self) {
+        if self.is_current() {
+            self.leave_to_fellows();
+        }
+    }
+
     /// Joins the same ring once more: as a participant of its own, for another thread, say. Takes one of the
     /// [`max_receivers`](super::Builder::max_receivers) places. Keeps [`keep_open`](super::Builder::keep_open) and
     /// [`poll_before_sleep`](super::Builder::poll_before_sleep), and of the other options none.
@@ -598,10 +632,7 @@ impl<'a, T: ShmMessage, K: Kind> IntoIterator for &'a mut Receiver<T, K> {
 impl<T: ShmMessage, K: Kind> Drop for Receiver<T, K> {
     fn drop(&mut self) {
         if self.token.is_current() {
-            if self.consumer.abandon() {
-                self.endpoint
-                    .call_fellows(self.consumer.ring().to_receivers());
-            }
+            self.leave_to_fellows();
             let (wakers, consumer) = (&self.wakers, &self.consumer);
             self.endpoint
                 .leave::<K>(|| K::notify_all_senders::<T>(wakers, consumer));

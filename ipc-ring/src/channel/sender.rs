@@ -74,6 +74,9 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     /// [`TrySendError::Full`], also if the receiver died, which [`peer`](Self::peer) and the waiting calls tell;
     /// [`TrySendError::Closed`] if the receiver has left (not if none has come yet: then messages are kept for it);
     /// [`TrySendError::Forked`].
+    ///
+    /// In [`locked`](crate::locked) it waits for the mutex, and says [`TrySendError::Stuck`] if that can't be had for a second; and after
+    /// 50 ms without room it asks the kernel about those who have slots in hand.
     #[inline(always)]
     pub fn try_send(&mut self, message: T) -> Result<(), TrySendError<T>> {
         match self.try_slot() {
@@ -104,8 +107,8 @@ impl<T: ShmMessage, K: Kind> Sender<T, K> {
     /// # Errors
     ///
     /// [`SendError::Closed`] if the receiver has left; [`SendError::ReceiverDied`] each time that the ring is full and the
-    /// receiver died; [`SendError::NameLost`], once, if the ring is full and was removed; [`SendError::Forked`]. The message
-    /// comes back. If no receiver has come yet, or the last one left before this sender came, a full ring is waited for
+    /// receiver died; [`SendError::NameLost`], once, if the ring is full and was removed; [`SendError::Forked`]; of
+    /// [`locked`](crate::locked), [`SendError::Stuck`]. The message comes back. If no receiver has come yet, or the last one left before this sender came, a full ring is waited for
     /// without end.
     #[inline(always)]
     pub fn send(&mut self, message: T) -> Result<(), SendError<T>> {

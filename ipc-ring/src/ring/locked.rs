@@ -37,6 +37,7 @@
 //! | stamp: fill, finish | by its owner                | Release  | Acquire of who holds the mutex              |
 //! | all others          | with the mutex held         | Relaxed  | the mutex                                   |
 //! | head, tail, free    | likewise; read without it   | Relaxed  | none: who reads them looks whether it is worth taking the mutex |
+//! | unsettled           | by who has handed a slot on and can't have the mutex | Release | Acquire of who has it next |
 //!
 //! **Order.** A message is queued behind all that were queued before: what was sent before another one was begun arrives first.
 //! What is given back goes to the front.
@@ -60,8 +61,10 @@ use std::time::Duration;
 
 /// How long to wait for the mutex to get something to do.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to wait for it where the rest can be left to whoever has it next.
+/// How long to wait for it at least where the rest can be left to whoever has it next.
 const MOMENT: Duration = Duration::from_millis(10);
+/// What it takes at most to look at a slot that is in no cache.
+const A_LOOK: Duration = Duration::from_nanos(100);
 
 const FREE: u64 = initial(0);
 const STATE: u64 = 3 << STATE_SHIFT;
@@ -236,27 +239,45 @@ impl<S: Slots> Locked<S> {
         let (mut survey, mut in_hand) = (Survey::default(), 0);
         survey.is_amiss = self.ledger().mutex.0.is_abandoned();
         let all = self.ring.capacity();
-        if self.queued() + self.free() == all {
+        let words = || (self.head_now(), self.tail_now(), self.free());
+        let (before, queued) = (words(), self.queued());
+        survey.is_read = queued > 0;
+        if queued + self.free() == all {
             return survey;
         }
         for slot in 0..all as usize {
             match self.shown(slot).0 {
-                Shown::Claimed(owner) if is_dead(owner) => survey.is_amiss = true,
-                Shown::Borrowed(owner) if is_dead(owner) => survey.is_amiss = true,
-                Shown::Claimed(_) => in_hand += 1,
-                Shown::Borrowed(_) => {
-                    in_hand += 1;
-                    survey.is_read = true;
+                Shown::Claimed(owner) | Shown::Borrowed(owner) if is_dead(owner) => {
+                    survey.is_amiss = true;
                 }
+                Shown::Claimed(_) | Shown::Borrowed(_) => in_hand += 1,
                 // Anybody can go on with these.
                 Shown::Filled | Shown::Finished => survey.is_amiss = true,
-                Shown::Queued => survey.is_read = true,
-                Shown::Free => {}
+                Shown::Queued | Shown::Free => {}
             }
+            survey.is_read |= matches!(
+                self.shown(slot).0,
+                Shown::Filled | Shown::Queued | Shown::Borrowed(_)
+            );
         }
-        // Or it changed while we looked.
-        survey.is_amiss |= self.queued() + self.free() + in_hand != all;
+        // Unless that changed while we looked, there is a slot of which these words do not know.
+        survey.is_amiss |= words() == before && self.queued() + self.free() + in_hand != all;
         survey
+    }
+
+    fn head_now(&self) -> u64 {
+        self.head().load(Ordering::Relaxed)
+    }
+
+    fn tail_now(&self) -> u64 {
+        self.tail().load(Ordering::Relaxed)
+    }
+
+    /// How long to wait for the mutex where the rest can be left to whoever has it next: for longer than it is held by who looks at
+    /// all slots.
+    fn moment(&self) -> Duration {
+        (MOMENT + A_LOOK.saturating_mul(u32::try_from(self.ring.capacity()).unwrap_or(u32::MAX)))
+            .min(PATIENCE)
     }
 
     /// Does `act` with the mutex held.
@@ -283,7 +304,7 @@ impl<S: Slots> Locked<S> {
 struct Survey {
     /// Something is to be done about it, with the mutex held.
     is_amiss: bool,
-    /// Some message is, or was a moment ago, in the hands of somebody who lives.
+    /// Some message is there, or was a moment ago, in somebody's hand or not.
     is_read: bool,
 }
 
@@ -293,7 +314,7 @@ pub(crate) fn sweep<S: Slots>(locked: &Locked<S>, owner: u32) -> bool {
     if planted(Fault::NoSweep) {
         return false;
     }
-    let inside = locked.enter(MOMENT);
+    let inside = locked.enter(locked.moment());
     inside.is_some_and(|mut inside| {
         inside.bury(|index| index == owner);
         inside.has_stirred

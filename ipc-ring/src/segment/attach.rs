@@ -218,8 +218,13 @@ impl Wanted {
 
     /// The shape of the ring to create, if this request may create one.
     fn shape(&self) -> Result<Option<Shape>, OpenError> {
-        let senders = self.senders.unwrap_or(self.default_senders);
-        let receivers = self.receivers.unwrap_or(self.default_receivers);
+        // What is stated takes places from what is not.
+        let rest =
+            |stated: Option<u32>| MAX_PARTICIPANTS.saturating_sub(stated.unwrap_or(1)).max(1);
+        let senders = self.default_senders.min(rest(self.receivers));
+        let senders = self.senders.unwrap_or(senders);
+        let receivers = self.default_receivers.min(rest(self.senders));
+        let receivers = self.receivers.unwrap_or(receivers);
         if !(1..MAX_PARTICIPANTS).contains(&receivers) {
             return Err(OpenError::InvalidReceivers {
                 receivers,

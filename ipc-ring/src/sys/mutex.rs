@@ -50,11 +50,13 @@ mod real {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
+    use std::time::Instant;
 
     /// What it guards takes a moment, shorter than falling asleep: so often it is tried before that.
     const TRIES: u32 = 64;
     /// How long to sleep without trying again.
     const SLICE: Duration = Duration::from_millis(10);
+    const FEWEST_SLICES: u128 = 10;
     /// Of the sort within the mutex, where the C library has it on 64-bit machines; it "must stay at this position" for what was
     /// initialised at compile time.
     const SORT_OFFSET: usize = 16;
@@ -252,11 +254,16 @@ mod real {
         }
 
         /// In slices: whoever unlocks wakes one of those who wait, and if that one ends or stands still, or somebody who tried took
-        /// the mutex before him, the others sleep on beside a free mutex. And who was stopped himself has not waited all the time.
+        /// the mutex before him, the others sleep on beside a free mutex. And who was stopped himself has not waited all the time: he
+        /// waits for some slices more.
         fn lock_in_time(&self, patience: Duration) -> libc::c_int {
-            let slices = patience.as_nanos().div_ceil(SLICE.as_nanos());
-            for _ in 0..slices {
-                let until = deadline(SLICE);
+            let (begun, slice) = (Instant::now(), SLICE.min(patience));
+            let fewest = patience.as_nanos().div_ceil(slice.as_nanos().max(1));
+            let fewest = fewest.min(FEWEST_SLICES);
+            let mut slices = 0;
+            while slices < fewest || begun.elapsed() < patience {
+                slices += 1;
+                let until = deadline(slice);
                 // SAFETY: as in `try_lock`; the deadline outlives the call.
                 let result = unsafe {
                     pthread_mutex_clocklock(self.inner.get(), clock::ID, &raw const until)
@@ -265,7 +272,7 @@ mod real {
                     libc::ETIMEDOUT => {}
                     // Priority inheritance by the monotonic clock takes Linux 5.14 and glibc 2.34: without, who waits tries
                     // again and again, and lends nobody a priority.
-                    libc::EINVAL => thread::sleep(SLICE),
+                    libc::EINVAL => thread::sleep(slice),
                     result => return result,
                 }
                 let result = self.try_hard();

@@ -1,7 +1,7 @@
 //! The two sides.
 
 use super::inside::Inside;
-use super::{Locked, MOMENT, PATIENCE, borrowed, filled, finished};
+use super::{Locked, PATIENCE, borrowed, filled, finished};
 use crate::layout::MAX_PARTICIPANTS;
 use crate::ring::{Ahead, Consume, Look, POSITION_SHIFT, Produce, Ring, Slots, claimed};
 use crate::sync::{Fault, Ordering, planted};
@@ -58,7 +58,8 @@ impl<S: Slots> Seat<S> {
         if planted(Fault::NotQueued) {
             return;
         }
-        if let Some(mut inside) = self.enter(MOMENT) {
+        let moment = self.locked.moment();
+        if let Some(mut inside) = self.enter(moment) {
             for &slot in slots {
                 inside.settle_own(slot, stamp);
             }
@@ -67,8 +68,8 @@ impl<S: Slots> Seat<S> {
         }
     }
 
-    /// Takes back what the dead have in hand, if anybody has. Whether somebody who lives has a message in hand; none if that can't
-    /// be known.
+    /// Takes back what the dead have in hand, if anybody has. Whether there was some message before that, in whosever hand; none if
+    /// that can't be known.
     fn bury(&mut self, is_dead: impl Fn(u32) -> bool) -> Option<bool> {
         let mut seen = Answers::default();
         let survey = self.locked.survey(|owner| seen.of(owner, &is_dead));
@@ -159,7 +160,8 @@ impl<S: Slots> Produce for Producer<S> {
         let Some(slot) = self.open.filter(|_| !planted(Fault::ClaimForgotten)) else {
             return false;
         };
-        let Some(inside) = self.seat.enter(MOMENT) else {
+        let moment = self.seat.locked.moment();
+        let Some(inside) = self.seat.enter(moment) else {
             // It stays ours; or is the next one's to sweep.
             return false;
         };
@@ -321,7 +323,8 @@ impl<S: Slots> Consume for Consumer<S> {
         }
         let owner = self.seat.owner;
         let hand = mem::take(&mut self.hand);
-        let Some(inside) = self.seat.enter(MOMENT) else {
+        let moment = self.seat.locked.moment();
+        let Some(inside) = self.seat.enter(moment) else {
             return false;
         };
         for &slot in hand.iter().rev() {

@@ -159,6 +159,9 @@ impl<'a, S: Slots> Inside<'a, S> {
     /// The same for all.
     #[cold]
     pub(super) fn settle_all(&mut self) {
+        if self.at.queued() + self.at.free() == self.capacity() {
+            return;
+        }
         for slot in 0..self.capacity() as usize {
             self.has_stirred |= self.settle(slot);
         }

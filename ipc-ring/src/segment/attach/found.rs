@@ -218,9 +218,10 @@ pub(super) fn difference(
         return Ok(Some("inherit_priority here, not in the segment".to_owned()));
     }
     let (own, there) = (process::pid_namespace(), found.pid_namespace);
-    if found.shape().has_mutex() && own != there {
+    if found.shape().has_mutex() && (own != there || own == 0) {
         return Ok(Some(format!(
-            "pid namespace {own} here, {there} in the segment, whose mutex knows its owner by a number that holds in one of them"
+            "pid namespace {own} here, {there} in the segment, whose mutex knows its owner by a number that holds in one of them \
+             (0: unknown, for want of /proc)"
         )));
     }
     Ok(None)
