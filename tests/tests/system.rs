@@ -1,7 +1,7 @@
 //! What the system does not give: room, permission, descriptors, memory, `/proc`. Each with an error that says what to do, or
 //! with another way, and with nothing lost or left behind.
 
-use ipc_ring::{OpenError, RemoveError, remove, spsc};
+use ipc_ring::{OpenError, RemoveError, locked, remove, spsc};
 use ipc_ring_tests::{
     Parent, RingName, idle, in_a_child, sandbox, says, seize, skip, stage, traces,
 };
@@ -277,6 +277,30 @@ fn memory_that_can_not_be_locked_or_mapped_is_an_error_that_leaves_nothing() {
 }
 
 #[test]
+fn without_proc_a_ring_with_a_mutex_in_it_is_refused() {
+    in_a_child!(|_| {
+        if let Err(reason) = sandbox::own_mounts() {
+            return skip(&reason);
+        }
+        sandbox::small_shm(1 << 20);
+        let _there = locked::<u64>("there").capacity(4).sender().unwrap();
+        sandbox::no_proc();
+        says(
+            locked::<u64>("r").capacity(4).sender().unwrap_err(),
+            &["/dev/shm/ipc-ring.r", "pid namespace", "/proc"],
+        );
+        says(
+            locked::<u64>("there").sender().unwrap_err(),
+            &["pid namespace 0 here", "/proc"],
+        );
+    });
+}
+
+#[test]
+#[cfg_attr(
+    ipc_ring_locked,
+    ignore = "there is a mutex in a locked ring, which takes /proc"
+)]
 fn without_proc_a_ring_is_built_under_a_temporary_name_and_leftovers_are_swept() {
     in_a_child!(|_| {
         if let Err(reason) = sandbox::own_mounts() {

@@ -130,6 +130,14 @@ pub(crate) fn attach_again(other: &Segment, role: Role) -> Result<Segment, OpenE
 fn create_or_join(request: &Request, created: &mut bool) -> Result<Segment, OpenError> {
     let path = || request.object.to_string();
     let shape = request.wanted.shape()?;
+    // Not only when it is created: what is there would be replaced first.
+    if shape.is_some_and(|shape| shape.has_mutex() && shape.pid_namespace == 0) {
+        return Err(OpenError::Os {
+            action: "finding out the pid namespace, which a mutex takes (is /proc mounted?), for",
+            path: path(),
+            source: Errno::ENOENT.into(),
+        });
+    }
     let mut patience = Patience::new(request.open_timeout);
     // Who joins a ring once more can't say how long to wait, and should not fail by chance.
     let again = match request.same_as {
