@@ -108,7 +108,7 @@ fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
     let found = match cfg!(planted) {
         true => Found {
             reports: Vec::new(),
-            controls: plant_all(&namespace)?,
+            controls: plant_all(&namespace, full)?,
         },
         false => explore_all(&planned, &namespace, filters.is_empty())?,
     };
@@ -116,12 +116,12 @@ fn be_explorer(arguments: &[&str]) -> Result<ExitCode> {
 }
 
 #[cfg(planted)]
-fn plant_all(namespace: &str) -> Result<Vec<Control>> {
-    planted::run(namespace)
+fn plant_all(namespace: &str, full: bool) -> Result<Vec<Control>> {
+    planted::run(namespace, full)
 }
 
 #[cfg(not(planted))]
-fn plant_all(_: &str) -> Result<Vec<Control>> {
+fn plant_all(_: &str, _: bool) -> Result<Vec<Control>> {
     bail!("nothing can be planted in this library")
 }
 

@@ -23,8 +23,8 @@ const CAPACITIES: [usize; 3] = [1, 2, 4];
 /// Of the scenarios of one kind, operation and capacity, one of so many is explored by `cargo test`, and of those in which
 /// somebody comes one of so many. Primes that no loop in [`of`] has the length of, so that what is taken meets all values of
 /// each.
-const STRIDE: usize = 83;
-const LONG_STRIDE: usize = 307;
+const STRIDE: usize = 127;
+const LONG_STRIDE: usize = 509;
 
 /// The same for the full run.
 const FULL_STRIDE: usize = 5;

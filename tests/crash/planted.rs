@@ -181,20 +181,29 @@ const LIMITS: Limits = Limits {
     silence: Duration::from_secs(6),
 };
 
-/// Plants every fault, on every processor at once; what the explorers report.
-pub(crate) fn run(namespace: &str) -> Result<Vec<Control>> {
+/// Plants every fault, on every processor at once; what the explorers report. Without `full`, of those that are noticed when
+/// somebody comes, which takes long, only the first.
+pub(crate) fn run(namespace: &str, full: bool) -> Result<Vec<Control>> {
     let all = matrix::all(HINT.words);
+    let is_long = |fault: &&Fault| {
+        fault
+            .scenarios(&all)
+            .any(|scenario| scenario.operation.is_long())
+    };
+    let (long, others): (Vec<_>, Vec<_>) = FAULTS.iter().partition(is_long);
+    let most = if full { long.len() } else { 1 };
+    let faults: Vec<_> = long.into_iter().take(most).chain(others).collect();
     let next = AtomicUsize::new(0);
     let controls = Mutex::new(Vec::new());
     thread::scope(|scope| {
         let workers = processors().into_iter().map(|processor| {
-            let (next, controls, all) = (&next, &controls, &all);
+            let (next, controls, all, faults) = (&next, &controls, &all, &faults);
             scope.spawn(move || -> Result<()> {
                 stay_on(processor)?;
                 // Relaxed: handing out numbers orders nothing.
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(fault) = FAULTS.get(number) else {
+                    let Some(fault) = faults.get(number) else {
                         return Ok(());
                     };
                     let control = fault.plant(&format!("{namespace}-{number}"), all)?;
@@ -213,14 +222,20 @@ pub(crate) fn run(namespace: &str) -> Result<Vec<Control>> {
 }
 
 impl Fault {
-    fn plant(&self, namespace: &str, all: &[Scenario]) -> Result<Control> {
-        let Self { name, what, words } = *self;
-        let has_all_words = |scenario: &Scenario| {
+    /// In which it is to be noticed.
+    fn scenarios<'a>(&self, all: &'a [Scenario]) -> impl Iterator<Item = Scenario> + use<'a> {
+        let words = self.words;
+        let has_all_words = move |scenario: &Scenario| {
             let name = scenario.to_string();
             words.iter().all(|word| name.contains(word))
         };
         let scenarios = all.iter().copied().chain([HINT]).filter(has_all_words);
-        let scenarios = scenarios.take(MOST_SCENARIOS).collect::<Vec<_>>();
+        scenarios.take(MOST_SCENARIOS)
+    }
+
+    fn plant(&self, namespace: &str, all: &[Scenario]) -> Result<Control> {
+        let Self { name, what, words } = *self;
+        let scenarios = self.scenarios(all).collect::<Vec<_>>();
         ensure!(!scenarios.is_empty(), "no scenario has the words {words:?}");
 
         let mut explorer = Explorer::new(namespace.to_owned(), Some(name), LIMITS)?;

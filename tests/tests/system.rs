@@ -297,10 +297,7 @@ fn without_proc_a_ring_with_a_mutex_in_it_is_refused() {
 }
 
 #[test]
-#[cfg_attr(
-    ipc_ring_locked,
-    ignore = "there is a mutex in a locked ring, which takes /proc"
-)]
+#[cfg_attr(ipc_ring_locked, ignore = "a mutex takes /proc")]
 fn without_proc_a_ring_is_built_under_a_temporary_name_and_leftovers_are_swept() {
     in_a_child!(|_| {
         if let Err(reason) = sandbox::own_mounts() {
