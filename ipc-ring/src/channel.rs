@@ -446,7 +446,7 @@ impl<T: ShmMessage, K: ManyReceivers> Builder<T, K> {
     /// Whoever holds the ring's mutex runs with the priority of the most urgent one who waits for it (`PTHREAD_PRIO_INHERIT`), so
     /// that no third one keeps it from going on. For threads of different real-time priorities. A property of the ring: it counts
     /// when the ring is created, and a side that states it for a ring without is refused. (On Linux before 5.14, or glibc before
-    /// 2.34, who waits polls the mutex, and lends nobody its priority.)
+    /// 2.34, it is waited for by the wall clock: who sets that back meanwhile makes a wait longer.)
     pub fn inherit_priority(mut self) -> Self {
         self.inherit_priority = true;
         self

@@ -61,13 +61,28 @@ pub(crate) const fn skipped(position: u64) -> u64 {
     position << POSITION_SHIFT | SKIPPED
 }
 
-/// The producing end of a ring.
-pub(crate) trait Produce {
+/// An end of a ring.
+pub(crate) trait End {
     type Slots: Slots;
 
     /// The ring that answered slots are in.
     fn ring(&self) -> &Ring<Self::Slots>;
 
+    /// Whether there was no slot because the ring can't be had at all.
+    #[inline(always)]
+    fn is_stuck(&self) -> bool {
+        false
+    }
+
+    /// Whether anybody may go on by what was done besides what was asked for, since this was asked last.
+    #[inline(always)]
+    fn has_stirred(&mut self) -> bool {
+        false
+    }
+}
+
+/// The producing end of a ring.
+pub(crate) trait Produce: End {
     /// The slot that is the caller's to fill, if there is room.
     fn slot(&mut self) -> Option<usize>;
 
@@ -96,18 +111,6 @@ pub(crate) trait Produce {
         }
     }
 
-    /// Whether there was no slot because the ring can't be had at all.
-    #[inline(always)]
-    fn is_stuck(&self) -> bool {
-        false
-    }
-
-    /// Whether anybody may go on by what was done besides what was asked for, since this was asked last.
-    #[inline(always)]
-    fn has_stirred(&mut self) -> bool {
-        false
-    }
-
     /// Messages that are published and not yet released.
     fn len(&self) -> u64;
 
@@ -119,12 +122,7 @@ pub(crate) trait Produce {
 }
 
 /// The consuming end of a ring.
-pub(crate) trait Consume {
-    type Slots: Slots;
-
-    /// The ring that answered slots are in.
-    fn ring(&self) -> &Ring<Self::Slots>;
-
+pub(crate) trait Consume: End {
     /// The slot that is the caller's to read, if a message is there. Nothing is taken from memory of an earlier look:
     /// "none" means that the stamp was loaded after the call began.
     fn slot(&mut self) -> Option<usize>;
@@ -159,18 +157,6 @@ pub(crate) trait Consume {
         Self: Sized,
     {
         look_past_the_dead(self, is_dead)
-    }
-
-    /// Whether there was no message because the ring can't be had at all.
-    #[inline(always)]
-    fn is_stuck(&self) -> bool {
-        false
-    }
-
-    /// As [`Produce::has_stirred`].
-    #[inline(always)]
-    fn has_stirred(&mut self) -> bool {
-        false
     }
 
     /// Leaves what was looked at and not released to others. True if there was something.

@@ -108,6 +108,13 @@ fn step_into(stage: &Stage, name: &RingName, instructions: usize) -> Option<Vict
     None
 }
 
+/// One that stands still with the mutex held.
+fn stopped_with_the_mutex(stage: &Stage, name: &RingName) -> Child {
+    let Victim { child, tracee, .. } = step_into(stage, name, 10).unwrap();
+    tracee.leave_stopped().unwrap();
+    child
+}
+
 /// Every some instructions: in all, a victim holds the mutex for some hundreds.
 fn some_instructions() -> impl Iterator<Item = usize> {
     (0..).step_by(29)
@@ -216,8 +223,7 @@ fn who_is_stopped_with_the_mutex_held_makes_others_say_so_until_it_goes_on() {
     let _two = with_two(&name);
     let mut tx = locked::<u64>(&name).sender().unwrap();
     let mut rx = locked::<u64>(&name).receiver().unwrap();
-    let victim = step_into(&stage, &name, 10).unwrap();
-    victim.tracee.leave_stopped().unwrap();
+    let mut child = stopped_with_the_mutex(&stage, &name);
     let stuck = |call: &mut dyn FnMut()| {
         let begun = Instant::now();
         call();
@@ -241,7 +247,6 @@ fn who_is_stopped_with_the_mutex_held_makes_others_say_so_until_it_goes_on() {
     );
     // What needs no mutex goes on.
     assert_eq!((tx.capacity() as u64, rx.len()), (CAPACITY, 2));
-    let mut child = victim.child;
     child.go_on();
     tx.send_timeout(3, LONG).unwrap();
     let mut received = Vec::new();
@@ -268,10 +273,8 @@ fn a_handle_that_is_dropped_while_nobody_can_have_the_mutex_leaves_nothing_behin
     let mut rx = locked::<u64>(&name).receiver().unwrap();
     assert_eq!(rx.peek_copied(), Ok(1));
     std::mem::forget(tx.try_reserve().unwrap());
-    let victim = step_into(&stage, &name, 10).unwrap();
-    victim.tracee.leave_stopped().unwrap();
+    let mut child = stopped_with_the_mutex(&stage, &name);
     in_time(|| drop((tx, rx)));
-    let mut child = victim.child;
     child.go_on();
     child.kill();
     let mut rx = locked::<u64>(&name).receiver().unwrap();

@@ -11,7 +11,7 @@ use super::standstill::Standstill;
 use super::{Kind, ManyReceivers, Spsc, TotalOrder};
 use crate::error::{OpenError, RecvError, RecvTimeoutError, Role, TryRecvError};
 use crate::message::{Invalid, ShmMessage};
-use crate::ring::{Ahead, Consume};
+use crate::ring::{Ahead, Consume, End};
 use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::{Fault, planted};

@@ -10,7 +10,7 @@ use super::{Kind, ManySenders, Spsc};
 use crate::error::{OpenError, Role, SendError, SendTimeoutError, TrySendError};
 use crate::layout::attention;
 use crate::message::ShmMessage;
-use crate::ring::{Look, Produce};
+use crate::ring::{End, Look, Produce};
 use crate::segment::attach;
 use crate::segment::mapped::Segment;
 use crate::sync::{Fault, Ordering, planted};

@@ -2,7 +2,7 @@
 
 use super::{check, check_within};
 use crate::ring::lanes::{Consumer, Producer, TURN};
-use crate::ring::{Consume, Produce, TypedSlots};
+use crate::ring::{Consume, End, Produce, TypedSlots};
 use crate::segment::heap::HeapLanes;
 use crate::segment::heap::traffic::{fill, read};
 use crate::sync::Fault;

@@ -2,7 +2,7 @@
 
 use super::{check, check_within};
 use crate::ring::locked::{Consumer, Producer, sweep};
-use crate::ring::{Consume, Look, Produce, TypedSlots};
+use crate::ring::{Consume, End, Look, Produce, TypedSlots};
 use crate::segment::heap::HeapLocked;
 use crate::segment::heap::traffic::{fill, read, try_recv, try_send};
 use crate::sync::{AtomicU64, Fault, Ordering};

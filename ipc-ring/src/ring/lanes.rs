@@ -15,7 +15,7 @@
 //! publish and its ready word. So the consumer looks at every lane's stamp in every [`FULL_ROUND`]th round, and before it
 //! answers that there is nothing; in particular before it sleeps, and at each slice of sleep.
 
-use super::{Ahead, Consume, Produce, Ring, Slots, spsc};
+use super::{Ahead, Consume, End, Produce, Ring, Slots, spsc};
 use crate::layout::{Call, attention};
 use crate::sync::{AtomicU64, Fault, Ordering, planted};
 use crate::sys::futex::Futex;
@@ -118,14 +118,16 @@ impl<S: Slots> Producer<S> {
     }
 }
 
-impl<S: Slots> Produce for Producer<S> {
+impl<S: Slots> End for Producer<S> {
     type Slots = S;
 
     #[inline(always)]
     fn ring(&self) -> &Ring<S> {
         self.lane.ring()
     }
+}
 
+impl<S: Slots> Produce for Producer<S> {
     #[inline(always)]
     fn slot(&mut self) -> Option<usize> {
         self.lane.slot()
@@ -345,14 +347,16 @@ impl<S: Slots + Clone> Consumer<S> {
     }
 }
 
-impl<S: Slots + Clone> Consume for Consumer<S> {
+impl<S: Slots + Clone> End for Consumer<S> {
     type Slots = S;
 
     #[inline(always)]
     fn ring(&self) -> &Ring<S> {
         self.front.ring()
     }
+}
 
+impl<S: Slots + Clone> Consume for Consumer<S> {
     #[inline(always)]
     fn slot(&mut self) -> Option<usize> {
         if self.front.position() != self.turn_end

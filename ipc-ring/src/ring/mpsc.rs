@@ -34,8 +34,8 @@
 //! no more. So this ring is not called lock-free.
 
 use super::{
-    Ahead, CLAIMED, Consume, OWNER, POSITION_SHIFT, Produce, Ring, SKIPPED, STATE_SHIFT, Slots,
-    claimed, initial, published, skipped,
+    Ahead, CLAIMED, Consume, End, OWNER, POSITION_SHIFT, Produce, Ring, SKIPPED, STATE_SHIFT,
+    Slots, claimed, initial, published, skipped,
 };
 use crate::sync::{Fault, Ordering, fence, order, planted, prefetch_for_write};
 
@@ -234,14 +234,16 @@ fn is_free(seen: u64, position: u64, capacity: u64) -> bool {
     seen == published(before) || seen == skipped(before) || seen == initial(before)
 }
 
-impl<S: Slots> Produce for Producer<S> {
+impl<S: Slots> End for Producer<S> {
     type Slots = S;
 
     #[inline(always)]
     fn ring(&self) -> &Ring<S> {
         &self.ring
     }
+}
 
+impl<S: Slots> Produce for Producer<S> {
     /// Claims the next position. One that was claimed before and not published is given up; who wants that others are told
     /// does it before, by [`abandon`](Produce::abandon).
     #[inline(always)]
@@ -416,14 +418,16 @@ impl<S: Slots> Consumer<S> {
     }
 }
 
-impl<S: Slots> Consume for Consumer<S> {
+impl<S: Slots> End for Consumer<S> {
     type Slots = S;
 
     #[inline(always)]
     fn ring(&self) -> &Ring<S> {
         &self.ring
     }
+}
 
+impl<S: Slots> Consume for Consumer<S> {
     #[inline(always)]
     fn slot(&mut self) -> Option<usize> {
         let stamp = self.stamp_at(self.head);

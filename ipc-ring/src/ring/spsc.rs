@@ -15,7 +15,7 @@
 //!
 //! A consumer that takes over starts at `head`: what its predecessor copied out without saying so arrives again.
 
-use super::{Ahead, Consume, Produce, Ring, Slots, published};
+use super::{Ahead, Consume, End, Produce, Ring, Slots, published};
 use crate::sync::{Fault, Ordering, fence, order, planted};
 
 /// The producer's private side.
@@ -86,14 +86,16 @@ impl<S: Slots> Producer<S> {
     }
 }
 
-impl<S: Slots> Produce for Producer<S> {
+impl<S: Slots> End for Producer<S> {
     type Slots = S;
 
     #[inline(always)]
     fn ring(&self) -> &Ring<S> {
         &self.ring
     }
+}
 
+impl<S: Slots> Produce for Producer<S> {
     /// Asked again without a publish in between, it answers the same slot.
     #[inline(always)]
     fn slot(&mut self) -> Option<usize> {
@@ -156,14 +158,16 @@ impl<S: Slots> Consumer<S> {
     }
 }
 
-impl<S: Slots> Consume for Consumer<S> {
+impl<S: Slots> End for Consumer<S> {
     type Slots = S;
 
     #[inline(always)]
     fn ring(&self) -> &Ring<S> {
         &self.ring
     }
+}
 
+impl<S: Slots> Consume for Consumer<S> {
     #[inline(always)]
     fn slot(&mut self) -> Option<usize> {
         self.slot_ahead(0)

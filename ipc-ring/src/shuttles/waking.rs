@@ -2,7 +2,7 @@
 
 use super::{History, check, pick};
 use crate::ring::mpsc::{Consumer, Producer};
-use crate::ring::{Ahead, Consume, Produce};
+use crate::ring::{Ahead, Consume, End, Produce};
 use crate::segment::heap::Heap;
 use crate::segment::heap::traffic::{read, try_send};
 use crate::sync::Fault;

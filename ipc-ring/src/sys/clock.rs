@@ -10,12 +10,17 @@ const NANOSECONDS: i64 = 1_000_000_000;
 
 /// The time by that clock in `timeout` from now on.
 pub(crate) fn deadline(timeout: Duration) -> libc::timespec {
+    deadline_by(ID, timeout)
+}
+
+/// The same by another clock.
+pub(crate) fn deadline_by(clock: libc::clockid_t, timeout: Duration) -> libc::timespec {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the place is valid for a time; it fails only for a clock that does not exist.
-    unsafe { libc::clock_gettime(ID, &raw mut time) };
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     let nanoseconds = time.tv_nsec + i64::from(timeout.subsec_nanos());
     let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
     let carry = nanoseconds / NANOSECONDS;

@@ -49,7 +49,6 @@ mod real {
     use std::mem::MaybeUninit;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::thread;
     use std::time::Instant;
 
     /// What it guards takes a moment, shorter than falling asleep: so often it is tried before that.
@@ -270,9 +269,11 @@ mod real {
                 };
                 match result {
                     libc::ETIMEDOUT => {}
-                    // Priority inheritance by the monotonic clock takes Linux 5.14 and glibc 2.34: without, who waits tries
-                    // again and again, and lends nobody a priority.
-                    libc::EINVAL => thread::sleep(slice),
+                    // Priority inheritance by the monotonic clock takes Linux 5.14 and glibc 2.34.
+                    libc::EINVAL => match self.lock_by_wall_clock(slice) {
+                        libc::ETIMEDOUT => {}
+                        result => return result,
+                    },
                     result => return result,
                 }
                 let result = self.try_hard();
@@ -281,6 +282,14 @@ mod real {
                 }
             }
             libc::ETIMEDOUT
+        }
+
+        /// Locks it until a time of the clock that people set: who sets it back meanwhile makes that last longer.
+        #[cold]
+        fn lock_by_wall_clock(&self, timeout: Duration) -> libc::c_int {
+            let until = clock::deadline_by(libc::CLOCK_REALTIME, timeout);
+            // SAFETY: as in `try_lock`; the deadline outlives the call.
+            unsafe { libc::pthread_mutex_timedlock(self.inner.get(), &raw const until) }
         }
 
         fn try_hard(&self) -> libc::c_int {
@@ -350,6 +359,7 @@ mod real {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use std::thread;
 
         const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -380,6 +390,20 @@ mod real {
                 });
                 drop(held);
                 assert!(!mutex.lock(sort, PATIENCE).unwrap().owner_died());
+            });
+        }
+
+        #[test]
+        fn waiting_by_the_wall_clock_ends_as_well() {
+            each_sort(|sort, mutex| {
+                let held = mutex.lock(sort, PATIENCE).unwrap();
+                thread::scope(|scope| {
+                    let other = scope.spawn(|| mutex.lock_by_wall_clock(PATIENCE));
+                    assert_eq!(other.join().unwrap(), libc::ETIMEDOUT);
+                });
+                drop(held);
+                assert_eq!(mutex.lock_by_wall_clock(PATIENCE), 0);
+                mutex.unlock(sort);
             });
         }
 

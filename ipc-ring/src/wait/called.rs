@@ -1,7 +1,7 @@
 //! By which words each end of a ring is called when it sleeps.
 
 use crate::layout::{Call, attention};
-use crate::ring::{Consume, Produce, Slots, lanes, locked, mpsc, spsc};
+use crate::ring::{End, Slots, lanes, locked, mpsc, spsc};
 use crate::sync::{AtomicU64, Fault, Ordering, planted};
 use crate::sys::futex::Futex;
 

@@ -48,6 +48,7 @@ fn sends_without_end<K: AnyKind>(parent: &Parent) {
         row.end().store(before, Ordering::SeqCst);
         row.returned().store(next, Ordering::SeqCst);
         if random.below(2_000) == 0 {
+            // Others fall asleep.
             thread::sleep(random.time(Duration::from_millis(2)));
         }
     }

@@ -5,7 +5,7 @@ use crate::channel::Kind;
 use crate::channel::endpoint::{Endpoint, Stop, count, end_unless_found};
 use crate::error::{RecvTimeoutError, TryRecvError};
 use crate::message::ShmMessage;
-use crate::ring::{Ahead, Consume, Look};
+use crate::ring::{Ahead, Consume, End, Look};
 use crate::sync::spin_loop;
 use crate::wait::SLICE;
 use std::mem;

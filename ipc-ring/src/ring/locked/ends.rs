@@ -3,7 +3,7 @@
 use super::inside::Inside;
 use super::{Locked, PATIENCE, borrowed, filled, finished};
 use crate::layout::MAX_PARTICIPANTS;
-use crate::ring::{Ahead, Consume, Look, POSITION_SHIFT, Produce, Ring, Slots, claimed};
+use crate::ring::{Ahead, Consume, End, Look, POSITION_SHIFT, Produce, Ring, Slots, claimed};
 use crate::sync::{Fault, Ordering, planted};
 use std::collections::VecDeque;
 use std::mem;
@@ -124,13 +124,23 @@ impl<S: Slots> Producer<S> {
     }
 }
 
-impl<S: Slots> Produce for Producer<S> {
+impl<S: Slots> End for Producer<S> {
     type Slots = S;
 
     fn ring(&self) -> &Ring<S> {
         &self.seat.locked.ring
     }
 
+    fn is_stuck(&self) -> bool {
+        self.seat.is_stuck
+    }
+
+    fn has_stirred(&mut self) -> bool {
+        mem::take(&mut self.seat.has_stirred)
+    }
+}
+
+impl<S: Slots> Produce for Producer<S> {
     /// Asked again without a publish in between, it answers the same slot.
     #[inline]
     fn slot(&mut self) -> Option<usize> {
@@ -191,14 +201,6 @@ impl<S: Slots> Produce for Producer<S> {
         }
     }
 
-    fn is_stuck(&self) -> bool {
-        self.seat.is_stuck
-    }
-
-    fn has_stirred(&mut self) -> bool {
-        mem::take(&mut self.seat.has_stirred)
-    }
-
     /// Counts messages that are being written or read as well.
     fn len(&self) -> u64 {
         let locked = &self.seat.locked;
@@ -240,13 +242,23 @@ impl<S: Slots> Consumer<S> {
     }
 }
 
-impl<S: Slots> Consume for Consumer<S> {
+impl<S: Slots> End for Consumer<S> {
     type Slots = S;
 
     fn ring(&self) -> &Ring<S> {
         &self.seat.locked.ring
     }
 
+    fn is_stuck(&self) -> bool {
+        self.seat.is_stuck
+    }
+
+    fn has_stirred(&mut self) -> bool {
+        mem::take(&mut self.seat.has_stirred)
+    }
+}
+
+impl<S: Slots> Consume for Consumer<S> {
     /// Borrows the message at the front of the queue, if none is in hand.
     #[inline]
     fn slot(&mut self) -> Option<usize> {
@@ -305,14 +317,6 @@ impl<S: Slots> Consume for Consumer<S> {
             None if is_read => Look::Held,
             None => Look::Nothing,
         }
-    }
-
-    fn is_stuck(&self) -> bool {
-        self.seat.is_stuck
-    }
-
-    fn has_stirred(&mut self) -> bool {
-        mem::take(&mut self.seat.has_stirred)
     }
 
     /// Gives back what is in hand. (If the mutex can't be had, whoever finds that we are gone does.)
